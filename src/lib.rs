@@ -1,0 +1,8 @@
+//! dataverse-sync (architecture page, written with the code).
+
+pub mod clock;
+pub mod domain;
+pub mod outbound;
+pub mod secret;
+#[cfg(feature = "sim")]
+pub mod sim;

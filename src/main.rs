@@ -1,0 +1,2 @@
+//! The command line: parse and dispatch.
+fn main() {}

@@ -1,0 +1,3 @@
+//! One outbound call: transport, retry, `Retry-After`. Knows no Dataverse and no Table Storage.
+
+pub mod transport;

@@ -1,0 +1,2 @@
+//! Stand-ins for the outside world. They import nothing of the rest: a stand-in that shares code with the
+//! client shares its bugs.
