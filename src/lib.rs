@@ -6,3 +6,4 @@ pub mod outbound;
 pub mod secret;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod sync;

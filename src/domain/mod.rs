@@ -1,1 +1,11 @@
 //! The pure heart: events, versions, merge, mapping, schema, outcomes. No I/O, no clock, no randomness.
+
+pub mod delivery;
+pub mod digest;
+pub mod disposition;
+pub mod event;
+pub mod mapping;
+pub mod outcome;
+pub mod schema;
+pub mod value;
+pub mod version;

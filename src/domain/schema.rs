@@ -1,0 +1,122 @@
+//! The target's metadata as data: what can be written where, under which names. Filled by `dataverse/metadata`.
+
+use std::collections::BTreeMap;
+
+/// One table of an environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableSchema {
+    /// Logical name, `account`.
+    pub name: String,
+    /// Entity set name, `accounts`.
+    pub entity_set: String,
+    /// Primary key column, `accountid`.
+    pub primary_id: String,
+    /// Primary name column, `name`; some tables have none.
+    pub primary_name: Option<String>,
+    /// Columns by logical name.
+    pub columns: BTreeMap<String, ColumnSchema>,
+    /// Single-valued navigation properties, one per (lookup column, referenced table).
+    pub lookups: Vec<LookupSchema>,
+    /// Alternate keys.
+    pub keys: Vec<KeySchema>,
+    /// Many-to-many relationships.
+    pub links: Vec<LinkSchema>,
+    /// Whether `If-Match` with a row's ETag works (`IsOptimisticConcurrencyEnabled`).
+    pub optimistic_concurrency: bool,
+    /// Elastic tables replace the whole row on upsert: not supported for partial writes.
+    pub elastic: bool,
+}
+
+/// One column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnSchema {
+    /// What it holds.
+    pub kind: ColumnKind,
+    /// `IsValidForCreate`.
+    pub creatable: bool,
+    /// `IsValidForUpdate`.
+    pub updatable: bool,
+}
+
+/// What a column holds, and so how its value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// Two options.
+    Boolean,
+    /// Whole number.
+    Integer,
+    /// 64-bit whole number.
+    BigInt,
+    /// Exact decimal.
+    Decimal,
+    /// Floating point.
+    Double,
+    /// Money; needs the row's currency.
+    Money,
+    /// Single or multiple lines of text.
+    Text,
+    /// Date and time, by behaviour.
+    DateTime(DateBehavior),
+    /// Choice.
+    Choice,
+    /// Multi-select choices: written as "1,9".
+    Choices,
+    /// `statecode`.
+    State,
+    /// `statuscode`.
+    Status,
+    /// Lookup, customer or owner: written by `@odata.bind`.
+    Lookup,
+    /// Owner.
+    Owner,
+    /// Activity parties.
+    PartyList,
+    /// A GUID.
+    Guid,
+    /// File, image, managed property, virtual: never written.
+    Unsupported,
+}
+
+/// `DateTimeBehavior` of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DateBehavior {
+    /// Edm.DateTimeOffset, an instant.
+    UserLocal,
+    /// Edm.Date, `YYYY-MM-DD`.
+    DateOnly,
+    /// Edm.DateTimeOffset, taken as is.
+    TimeZoneIndependent,
+}
+
+/// One way a lookup column can point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookupSchema {
+    /// The lookup column, `parentcustomerid`.
+    pub column: String,
+    /// The table it points to, `account`.
+    pub referenced_table: String,
+    /// Case-sensitive navigation property, `parentcustomerid_account`.
+    pub navigation: String,
+}
+
+/// One alternate key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySchema {
+    /// Logical name.
+    pub name: String,
+    /// Its columns.
+    pub columns: Vec<String>,
+    /// Whether `EntityKeyIndexStatus` is `Active`: only then it is enforced.
+    pub active: bool,
+}
+
+/// One many-to-many relationship, seen from both sides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkSchema {
+    /// Schema name.
+    pub name: String,
+    /// First table and its collection-valued navigation property.
+    pub first: (String, String),
+    /// Second table and its collection-valued navigation property.
+    pub second: (String, String),
+}

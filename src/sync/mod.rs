@@ -1,0 +1,15 @@
+//! The engine: receive, decode, map, claim, merge, apply, finish, and nothing else.
+
+use crate::domain::delivery::{Delivery, Report, Unfinished};
+use crate::domain::event::ChangeEvent;
+use async_trait::async_trait;
+
+/// Handles one event to its end. Implemented by the engine, and by decorators that pause or count.
+#[async_trait]
+pub trait HandleEvent: Send + Sync + std::fmt::Debug {
+    /// Brings the event's change into the target, or stores it, or says why not.
+    ///
+    /// # Errors
+    /// [`Unfinished`] when the event is neither finished nor stored: the sender must keep it.
+    async fn handle(&self, event: ChangeEvent, delivery: &Delivery) -> Result<Report, Unfinished>;
+}
