@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod domain;
+pub mod ledger;
 pub mod outbound;
 pub mod secret;
 #[cfg(feature = "sim")]
