@@ -2,7 +2,9 @@
 
 pub mod clock;
 pub mod domain;
+pub mod identity;
 pub mod outbound;
 pub mod secret;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod tables;

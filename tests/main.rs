@@ -1,1 +1,12 @@
 //! The one integration test binary.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly, helpers outside #[test] functions included"
+)]
+
+mod support;
+mod tables;

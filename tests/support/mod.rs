@@ -1,0 +1,4 @@
+//! What the integration tests stand on: services that run beside them, and transports that misbehave.
+
+pub mod azurite;
+pub mod faulty;
