@@ -2,9 +2,11 @@
 
 pub mod clock;
 pub mod domain;
+pub mod identity;
 pub mod ledger;
 pub mod outbound;
 pub mod secret;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod sync;
+pub mod tables;

@@ -1,12 +1,14 @@
 //! The one integration test binary.
+#![forbid(unsafe_code)]
 #![allow(
     missing_docs,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "tests"
+    reason = "a test may fail loudly, helpers outside #[test] functions included"
 )]
 
 mod ledger;
 mod support;
+mod tables;

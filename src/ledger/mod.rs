@@ -6,3 +6,4 @@ pub mod judge;
 pub mod memory;
 pub mod record;
 pub mod store;
+pub mod table;

@@ -2,7 +2,7 @@
 
 use crate::support::clock::TestClock;
 use crate::support::events::update;
-use crate::support::faulty::{Fault, Faulty};
+use crate::support::lossy_store::{Fault, LossyStore};
 use dataverse_sync::clock::Clock;
 use dataverse_sync::domain::event::{ChangeEvent, EventId};
 use dataverse_sync::domain::outcome::{Applied, Outcome};
@@ -239,7 +239,7 @@ pub async fn the_same_id_with_other_content_is_refused(world: World) {
 
 pub async fn a_claim_whose_answer_was_lost_is_found_to_be_ours(world: World) {
     for fault in [Fault::AfterEffect, Fault::BeforeEffect] {
-        let store = Faulty::new(Arc::clone(&world.store), &[fault]);
+        let store = LossyStore::new(Arc::clone(&world.store), &[fault]);
         let worker = world.worker_on(store.clone(), world.clock.clone());
         let event = world.event(&format!("{fault:?}"));
         let mut claim = world.must_claim(&worker, &event).await;
@@ -250,7 +250,7 @@ pub async fn a_claim_whose_answer_was_lost_is_found_to_be_ours(world: World) {
 
 pub async fn a_finish_whose_answer_was_lost_is_done(world: World) {
     for fault in [Fault::AfterEffect, Fault::BeforeEffect] {
-        let store = Faulty::new(Arc::clone(&world.store), &[Fault::None, fault]);
+        let store = LossyStore::new(Arc::clone(&world.store), &[Fault::None, fault]);
         let worker = world.worker_on(store, world.clock.clone());
         let event = world.event(&format!("{fault:?}"));
         let mut claim = world.must_claim(&worker, &event).await;
@@ -262,7 +262,7 @@ pub async fn a_finish_whose_answer_was_lost_is_done(world: World) {
 }
 
 pub async fn a_renewal_or_release_whose_answer_was_lost_keeps_the_claim_whole(world: World) {
-    let store = Faulty::new(Arc::clone(&world.store), &[Fault::None, Fault::AfterEffect, Fault::AfterEffect]);
+    let store = LossyStore::new(Arc::clone(&world.store), &[Fault::None, Fault::AfterEffect, Fault::AfterEffect]);
     let worker = world.worker_on(store, world.clock.clone());
     let mut claim = world.must_claim(&worker, &world.event("e")).await;
     world.clock.advance(LEASE / 2);
@@ -395,7 +395,7 @@ pub async fn a_corrupt_event_is_an_error_and_does_not_stop_other_events(world: W
 }
 
 pub async fn warm_events_cost_two_round_trips_cold_ones_three_duplicates_at_most_one(world: World) {
-    let store = Faulty::new(Arc::clone(&world.store), &[]);
+    let store = LossyStore::new(Arc::clone(&world.store), &[]);
     let worker = world.worker_on(store.clone(), world.clock.clone());
     let mut claim = world.must_claim(&worker, &world.event("cold")).await;
     worker.finish(&mut claim, RowState::default(), &UPDATED).await.unwrap();

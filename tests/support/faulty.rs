@@ -1,70 +1,70 @@
-//! A store that loses answers on command: after the effect, or before it.
+//! A transport that misbehaves on demand and counts: faults before and after the effect.
 
 use async_trait::async_trait;
-use dataverse_sync::ledger::record::{EventRecord, RowRecord};
-use dataverse_sync::ledger::store::{Commit, Committed, Snapshot, Store, StoreError};
+use dataverse_sync::outbound::transport::{Request, Response, Transport, TransportError};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// What happens to a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What happens to one call.
+#[derive(Debug)]
 pub enum Fault {
-    /// Nothing special.
-    None,
-    /// It works, the answer is lost.
-    AfterEffect,
-    /// It never arrives, which nobody knows.
-    BeforeEffect,
+    /// Nothing.
+    Pass,
+    /// It has its effect, but the answer is lost.
+    LoseAnswer,
+    /// It is never sent.
+    NotSent,
+    /// Something in between answers instead; no effect.
+    Answer(Response),
 }
 
-/// Passes everything on, but for the faults still planned; counts round trips.
+/// Passes calls on to `inner`, except for the planned faults, which are used up in order.
 #[derive(Debug)]
 pub struct Faulty {
-    inner: Arc<dyn Store>,
-    commits: Mutex<VecDeque<Fault>>,
-    reads: AtomicUsize,
-    writes: AtomicUsize,
+    inner: Arc<dyn Transport>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    plan: VecDeque<Fault>,
+    calls: usize,
 }
 
 impl Faulty {
-    /// The n-th commit meets the n-th fault.
-    pub fn new(inner: Arc<dyn Store>, commits: &[Fault]) -> Arc<Self> {
-        let commits = Mutex::new(commits.iter().copied().collect());
-        Arc::new(Self { inner, commits, reads: AtomicUsize::new(0), writes: AtomicUsize::new(0) })
+    /// No faults yet.
+    pub fn new(inner: Arc<dyn Transport>) -> Arc<Self> {
+        Arc::new(Self { inner, state: Mutex::default() })
     }
 
-    /// Reads and commits so far.
-    pub fn round_trips(&self) -> (usize, usize) {
-        (self.reads.load(Ordering::SeqCst), self.writes.load(Ordering::SeqCst))
+    /// The next calls go like this.
+    pub fn plan(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.state.lock().unwrap().plan.extend(faults);
+    }
+
+    /// Calls since the last time this was asked.
+    pub fn calls(&self) -> usize {
+        std::mem::take(&mut self.state.lock().unwrap().calls)
     }
 }
 
 #[async_trait]
-impl Store for Faulty {
-    async fn read(&self, partition: &str, event_key: &str) -> Result<Snapshot, StoreError> {
-        self.reads.fetch_add(1, Ordering::SeqCst);
-        self.inner.read(partition, event_key).await
-    }
-
-    async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
-        self.writes.fetch_add(1, Ordering::SeqCst);
-        let fault = self.commits.lock().unwrap().pop_front().unwrap_or(Fault::None);
+impl Transport for Faulty {
+    async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        let fault = {
+            let mut state = self.state.lock().unwrap();
+            state.calls += 1;
+            state.plan.pop_front().unwrap_or(Fault::Pass)
+        };
+        let (host, reason) = ("faulty".to_owned(), "as planned".to_owned());
         match fault {
-            Fault::None => self.inner.commit(commit).await,
-            Fault::AfterEffect => {
-                let _ = self.inner.commit(commit).await;
-                Err(StoreError::Unknown("answer lost".to_owned()))
+            Fault::Pass => self.inner.send(request).await,
+            Fault::LoseAnswer => {
+                self.inner.send(request).await?;
+                Err(TransportError::Unknown { host, reason })
             }
-            Fault::BeforeEffect => Err(StoreError::Unknown("request lost".to_owned())),
+            Fault::NotSent => Err(TransportError::NotSent { host, reason }),
+            Fault::Answer(answer) => Ok(answer),
         }
-    }
-
-    async fn history(
-        &self,
-        partition: &str,
-        events_max: usize,
-    ) -> Result<(Option<RowRecord>, Vec<EventRecord>), StoreError> {
-        self.inner.history(partition, events_max).await
     }
 }

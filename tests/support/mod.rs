@@ -1,5 +1,7 @@
-//! What the tests share: clocks that stand still, stores that lose answers, events made from little.
+//! What the integration tests stand on: services that run beside them, and transports that misbehave.
 
+pub mod azurite;
 pub mod clock;
 pub mod events;
 pub mod faulty;
+pub mod lossy_store;
