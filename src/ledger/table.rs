@@ -53,7 +53,7 @@ impl TableStore {
 #[async_trait]
 impl Store for TableStore {
     async fn read(&self, partition: &str, event_key: &str) -> Result<Snapshot, StoreError> {
-        let (partition, row_key, event_key) = (key(partition)?, key(ROW_KEY)?, key(event_key)?);
+        let (partition, row_key, event_key) = (partition_key(partition)?, key(ROW_KEY)?, key(event_key)?);
         let filter = Filter::partition(&partition).rows(&[&row_key, &event_key]);
         let mut snapshot = Snapshot::default();
         for entity in self.entities(&Query::new(filter), 2).await? {
@@ -67,7 +67,7 @@ impl Store for TableStore {
     }
 
     async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
-        let partition = key(commit.partition)?;
+        let partition = partition_key(commit.partition)?;
         let mut ops = vec![op(row_entity(&partition, commit.row.0)?, &commit.row.1)?];
         if let Some((event_key, record, expect)) = &commit.event {
             ops.push(op(event_entity(&partition, event_key, record)?, expect)?);
@@ -87,7 +87,7 @@ impl Store for TableStore {
         partition: &str,
         events_max: usize,
     ) -> Result<(Option<RowRecord>, Vec<EventRecord>), StoreError> {
-        let (partition, row_key) = (key(partition)?, key(ROW_KEY)?);
+        let (partition, row_key) = (partition_key(partition)?, key(ROW_KEY)?);
         let query = Query::new(Filter::partition(&partition));
         let (mut row, mut events) = (None, Vec::new());
         for entity in self.entities(&query, events_max.saturating_add(1)).await? {
@@ -102,8 +102,25 @@ impl Store for TableStore {
     }
 }
 
-fn key(text: &str) -> Result<Key, StoreError> {
-    Key::join(&[text]).map_err(|error| StoreError::TooLarge(error.to_string()))
+/// The key of a partition: hash prefix, table and identity stay apart and readable.
+///
+/// # Errors
+/// [`StoreError::TooLarge`] when even the shortened key is too long.
+pub fn partition_key(partition: &str) -> Result<Key, StoreError> {
+    joined(partition, 3)
+}
+
+/// The key of a record in its partition; the id of a very long one ends in its hash.
+///
+/// # Errors
+/// [`StoreError::TooLarge`] when even the shortened key is too long.
+pub fn key(text: &str) -> Result<Key, StoreError> {
+    joined(text, 2)
+}
+
+fn joined(text: &str, parts_max: usize) -> Result<Key, StoreError> {
+    let parts: Vec<&str> = text.splitn(parts_max, ':').collect();
+    Key::join_hashed(&parts).map_err(|error| StoreError::TooLarge(error.to_string()))
 }
 
 fn op(entity: Entity, expect: &Expect) -> Result<Op, StoreError> {

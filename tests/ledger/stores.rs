@@ -1,7 +1,13 @@
 //! The stores that the suite runs on.
 
 use super::cases::{self, Damage, World};
+use crate::support::azurite::Azurite;
+use dataverse_sync::clock::SystemClock;
 use dataverse_sync::ledger::memory::MemoryStore;
+use dataverse_sync::ledger::table::{TableStore, key, partition_key};
+use dataverse_sync::outbound::reqwest::ReqwestTransport;
+use dataverse_sync::sim;
+use dataverse_sync::tables::{Auth, Connection, Entity, Proof, TableClient, TableLimits, When};
 use std::sync::Arc;
 
 fn memory() -> World {
@@ -12,6 +18,45 @@ fn memory() -> World {
         Box::pin(std::future::ready(()))
     });
     World::new(store, damage)
+}
+
+/// A ledger in a table at this endpoint; `guard` lives as long as the world does.
+fn table(endpoint: &str, guard: impl Send + Sync + 'static) -> World {
+    let text = format!(
+        "AccountName={};AccountKey={};TableEndpoint={endpoint}",
+        sim::tables::DEVELOPMENT_ACCOUNT,
+        sim::tables::DEVELOPMENT_KEY
+    );
+    let connection = Connection::parse(&text).unwrap();
+    let Proof::SharedKey(shared_key) = connection.proof else { panic!("no shared key") };
+    let client = TableClient::new(
+        &connection.endpoint,
+        "conformance",
+        Auth::SharedKey(shared_key),
+        Arc::new(ReqwestTransport::default()),
+        Arc::new(SystemClock::default()),
+        TableLimits::default(),
+    )
+    .unwrap();
+    let (damaged, guard) = (client.clone(), Arc::new(guard));
+    let damage: Damage = Arc::new(move |partition, record, text| {
+        let (damaged, _guard) = (damaged.clone(), Arc::clone(&guard));
+        Box::pin(async move {
+            let entity = Entity::new(partition_key(&partition).unwrap(), key(&record).unwrap());
+            damaged.replace(entity.with("record", text.as_str()), When::Always).await.unwrap();
+        })
+    });
+    World::new(Arc::new(TableStore::new(client)), damage)
+}
+
+async fn stand_in() -> World {
+    let server = sim::tables::serve(sim::tables::TableService::new(sim::tables::Settings::default()), 0).await.unwrap();
+    table(&format!("{}/{}", server.url(), sim::tables::DEVELOPMENT_ACCOUNT), server)
+}
+
+fn azurite() -> World {
+    let azurite = Azurite::shared();
+    table(&azurite.endpoint(), azurite)
 }
 
 /// One test per case and store.
@@ -63,3 +108,5 @@ macro_rules! all_cases {
 }
 
 all_cases!(in_memory, std::future::ready(memory()));
+all_cases!(on_the_stand_in, stand_in());
+all_cases!(on_azurite, std::future::ready(azurite()));
