@@ -1,6 +1,7 @@
 //! dataverse-sync (architecture page, written with the code).
 
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod identity;
 pub mod ledger;

@@ -9,5 +9,6 @@ pub mod merge;
 pub mod outcome;
 pub mod row;
 pub mod schema;
+pub mod system;
 pub mod value;
 pub mod version;
