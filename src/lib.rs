@@ -2,6 +2,8 @@
 
 pub mod clock;
 pub mod domain;
+pub mod functions;
+pub mod host;
 pub mod outbound;
 pub mod secret;
 #[cfg(feature = "sim")]
