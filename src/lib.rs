@@ -3,6 +3,8 @@
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod functions;
+pub mod host;
 pub mod identity;
 pub mod ledger;
 pub mod outbound;

@@ -1,5 +1,6 @@
 //! The pure heart: events, versions, merge, mapping, schema, outcomes. No I/O, no clock, no randomness.
 
+pub mod decode;
 pub mod delivery;
 pub mod digest;
 pub mod disposition;

@@ -1,6 +1,6 @@
 //! The engine: receive, decode, map, claim, merge, apply, finish, and nothing else.
 
-use crate::domain::delivery::{Delivery, Report, Unfinished};
+use crate::domain::delivery::{Delivery, NotHandled, Report};
 use crate::domain::event::ChangeEvent;
 use async_trait::async_trait;
 
@@ -10,6 +10,7 @@ pub trait HandleEvent: Send + Sync + std::fmt::Debug {
     /// Brings the event's change into the target, or stores it, or says why not.
     ///
     /// # Errors
-    /// [`Unfinished`] when the event is neither finished nor stored: the sender must keep it.
-    async fn handle(&self, event: ChangeEvent, delivery: &Delivery) -> Result<Report, Unfinished>;
+    /// [`NotHandled::Unfinished`] when the event is neither finished nor stored: the sender must keep it;
+    /// [`NotHandled::IdReused`] when its id belongs to other content.
+    async fn handle(&self, event: ChangeEvent, delivery: &Delivery) -> Result<Report, NotHandled>;
 }
