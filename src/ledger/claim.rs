@@ -99,6 +99,8 @@ pub struct Claim {
     event_key: String,
     event: Stored<EventRecord>,
     row: Stored<RowRecord>,
+    /// What was touched before this claim; `None` if our claim was found again after a lost answer.
+    touched_before: Option<BTreeSet<String>>,
     token: Uuid,
     holds_until: Duration,
 }
@@ -188,6 +190,7 @@ impl Ledger {
             let sent = self.clock.monotonic();
             let first = *first_sent.get_or_insert(sent);
             let (row, event) = self.records(request, &hash, &payload, &current, now_ms, touches);
+            let before = current.row.as_ref().map(|stored| stored.record.state.touched.clone()).unwrap_or_default();
             let commit = Commit {
                 partition: request.partition,
                 row: (&row, Expect::unchanged(current.row.as_ref())),
@@ -197,7 +200,8 @@ impl Ledger {
                 Ok(committed) => {
                     let etag = committed.event.unwrap_or(Etag(String::new()));
                     let row = Stored { record: row, etag: committed.row };
-                    let claim = self.claimed(request, key, row, Stored { record: event, etag }, first);
+                    let mut claim = self.claimed(request, key, row, Stored { record: event, etag }, first);
+                    claim.touched_before = Some(before);
                     return Ok(Claimed::Acquired(Box::new(claim)));
                 }
                 Err(StoreError::Conflict | StoreError::Unknown(_)) => {}
@@ -271,6 +275,7 @@ impl Ledger {
             event_key,
             event,
             row,
+            touched_before: None,
             token: request.token,
             holds_until: sent.saturating_add(self.limits.lease),
         }
@@ -305,16 +310,11 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError`]: nothing is known; the lease runs out by itself.
-    pub async fn give_up(
-        &self,
-        claim: &mut Claim,
-        sent: bool,
-        before: &BTreeSet<String>,
-    ) -> Result<Finished, LedgerError> {
+    pub async fn give_up(&self, claim: &mut Claim, sent: bool) -> Result<Finished, LedgerError> {
         let now_ms = self.clock.now().timestamp_millis();
         let mut row = RowRecord { lease: None, ..claim.row.record.clone() };
-        if !sent {
-            row.state.touched.clone_from(before);
+        if let Some(before) = claim.touched_before.take().filter(|_| !sent) {
+            row.state.touched = before;
         }
         let event = EventRecord { phase: Phase::Owed, updated_ms: now_ms, ..claim.event.record.clone() };
         match self.write_held(claim, &row, Some(&event)).await? {

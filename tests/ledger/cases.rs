@@ -122,7 +122,7 @@ pub async fn of_many_claims_at_once_one_wins(world: World) {
 pub async fn giving_up_leaves_the_event_owed_and_the_row_free(world: World) {
     let (worker, event) = (world.worker(), world.event("e"));
     let mut claim = world.must_claim(&worker, &event).await;
-    assert_eq!(worker.give_up(&mut claim, false, &BTreeSet::new()).await.unwrap(), Finished::Done);
+    assert_eq!(worker.give_up(&mut claim, false).await.unwrap(), Finished::Done);
     assert_eq!(world.phase(&event).await, Some(Phase::Owed));
     let again = world.must_claim(&world.worker(), &event).await;
     assert_eq!(again.attempts, 2);
@@ -133,7 +133,7 @@ pub async fn what_was_sent_stays_touched_after_giving_up(world: World) {
     let (worker, event) = (world.worker(), world.event("e"));
     for (sent, touched) in [(false, 0), (true, 1)] {
         let mut claim = world.must_claim(&worker, &event).await;
-        worker.give_up(&mut claim, sent, &BTreeSet::new()).await.unwrap();
+        worker.give_up(&mut claim, sent).await.unwrap();
         let stored = world.store.read(&world.partition, "event:e").await.unwrap().row.unwrap();
         assert_eq!(stored.record.state.touched.len(), touched, "sent: {sent}");
     }
@@ -191,7 +191,7 @@ pub async fn a_late_failure_of_an_overtaken_worker_frees_nothing(world: World) {
     let mut stale = world.must_claim(&slow, &event).await;
     world.clock.advance(LEASE + SKEW);
     let _taken = world.must_claim(&world.worker(), &event).await;
-    assert_eq!(slow.give_up(&mut stale, true, &BTreeSet::new()).await.unwrap(), Finished::Overtaken);
+    assert_eq!(slow.give_up(&mut stale, true).await.unwrap(), Finished::Overtaken);
     assert!(matches!(world.claim(&world.worker(), &event).await.unwrap(), Claimed::Busy { .. }));
 }
 
@@ -268,7 +268,7 @@ pub async fn a_renewal_or_release_whose_answer_was_lost_keeps_the_claim_whole(wo
     world.clock.advance(LEASE / 2);
     assert_eq!(worker.renew(&mut claim).await.unwrap(), Finished::Done);
     assert_eq!(claim.holds_for(world.clock.monotonic()), LEASE);
-    assert_eq!(worker.give_up(&mut claim, true, &BTreeSet::new()).await.unwrap(), Finished::Done);
+    assert_eq!(worker.give_up(&mut claim, true).await.unwrap(), Finished::Done);
     let _next = world.must_claim(&world.worker(), &world.event("f")).await;
 }
 
@@ -288,7 +288,7 @@ pub async fn a_finish_without_a_claim_is_overtaken(world: World) {
     // the claim was given up, so nothing is ours any more
     let (worker, event) = (world.worker(), world.event("e"));
     let mut claim = world.must_claim(&worker, &event).await;
-    worker.give_up(&mut claim, false, &BTreeSet::new()).await.unwrap();
+    worker.give_up(&mut claim, false).await.unwrap();
     assert_eq!(worker.finish(&mut claim, state_with("wrong"), &UPDATED).await.unwrap(), Finished::Overtaken);
     assert_eq!(world.phase(&event).await, Some(Phase::Owed));
 }
