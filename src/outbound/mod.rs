@@ -3,6 +3,7 @@
 pub mod authorised;
 pub mod disposition;
 pub mod gate;
+pub mod gated;
 pub mod reqwest;
 pub mod retry;
 pub mod transport;
