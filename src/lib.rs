@@ -8,3 +8,4 @@ pub mod secret;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod sync;
+pub mod telemetry;
