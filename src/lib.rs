@@ -13,3 +13,4 @@ pub mod secret;
 pub mod sim;
 pub mod sync;
 pub mod tables;
+pub mod telemetry;
