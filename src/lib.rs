@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod dataverse;
 pub mod domain;
 pub mod functions;
 pub mod host;

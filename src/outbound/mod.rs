@@ -1,6 +1,7 @@
-//! One outbound call: transport, retry, `Retry-After`. Knows no Dataverse and no Table Storage.
+//! One outbound call: transport, retry, the `Retry-After` gate. Knows no Dataverse and no Table Storage.
 
 pub mod authorised;
+pub mod authorize;
 pub mod disposition;
 pub mod gate;
 pub mod gated;
