@@ -1,5 +1,7 @@
 //! dataverse-sync (architecture page, written with the code).
 
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dataverse;

@@ -72,11 +72,11 @@ pub fn came_through_the_front(headers: &HeaderMap) -> bool {
         })
 }
 
-/// The trace context that a sender put into application properties: `traceparent`, or `Diagnostic-Id` as the Azure
-/// SDKs call it. Names in lower case.
+/// The trace context that a sender put into application properties or a CloudEvent: `traceparent`, or `Diagnostic-Id`
+/// as the Azure SDKs call it. Names in lower case.
 #[must_use]
 pub fn traceparent_of(properties: &Headers) -> Option<String> {
-    ["traceparent", "diagnostic-id", "cloudevents:traceparent", "cloudevents_traceparent"]
+    ["traceparent", "diagnostic-id", "cloudevents:traceparent", "cloudevents_traceparent", "ce-traceparent"]
         .iter()
         .filter_map(|name| properties.get(*name))
         .find(|text| is_traceparent(text))

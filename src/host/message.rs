@@ -8,7 +8,7 @@ use super::delivery::{Headers, traceparent_of};
 use super::envelope::{Envelope, EnvelopeError, as_count, as_text, as_time, unwrap};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Most messages of one invocation; the host's own default (`maxMessageBatchSize`) is 1000.
 pub const MESSAGES_MAX: usize = 1000;
@@ -22,8 +22,8 @@ pub struct Message {
     pub message_id: Option<String>,
     /// The content type that the sender gave.
     pub content_type: Option<String>,
-    /// Application properties, names in lower case, scalars as text.
-    pub properties: Headers,
+    /// Application properties as the sender wrote them.
+    pub properties: Map<String, Value>,
     /// When the broker took it, in milliseconds since 1970 (the host gives whole seconds).
     pub enqueued_ms: Option<i64>,
     /// How many times it was delivered, from 1. A hint only: a sender can forge it unless the body comes as bytes.
@@ -71,7 +71,10 @@ impl Message {
             Some(n) => envelope.metadata(&format!("{name}Array"))?.get(n).cloned(),
         };
         let properties = ["ApplicationProperties", "UserProperties"].iter().find_map(|name| meta(name));
-        let properties = properties.as_ref().map(lower_case).unwrap_or_default();
+        let properties = match properties.as_ref().map(unwrap) {
+            Some(Value::Object(properties)) => properties,
+            _ => Map::new(),
+        };
         let enqueued =
             ["EnqueuedTimeUtc", "EnqueuedTime"].iter().find_map(|name| meta(name).as_ref().and_then(as_time));
         Self {
@@ -80,7 +83,7 @@ impl Message {
             content_type: meta("ContentType").as_ref().and_then(as_text).filter(|kind| !kind.is_empty()),
             enqueued_ms: enqueued.map(|at| at.timestamp_millis()),
             delivery_count: meta("DeliveryCount").as_ref().and_then(as_count).unwrap_or(1).max(1),
-            traceparent: traceparent_of(&properties),
+            traceparent: traceparent_of(&lower_case(&properties)),
             properties,
         }
     }
@@ -106,17 +109,9 @@ fn body_of(text: &str) -> Vec<u8> {
     }
 }
 
-fn lower_case(properties: &Value) -> Headers {
-    let Value::Object(properties) = unwrap(properties) else { return Headers::new() };
-    properties.iter().filter_map(|(name, value)| Some((name.to_lowercase(), property_text(value)?))).collect()
-}
-
-/// Properties keep their native types inside the object: a string there is the text itself.
-fn property_text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        other => as_text(other),
-    }
+/// Properties that are texts, names in lower case. They keep their native types, so a string is the text itself.
+fn lower_case(properties: &Map<String, Value>) -> Headers {
+    properties.iter().filter_map(|(name, value)| Some((name.to_lowercase(), value.as_str()?.to_owned()))).collect()
 }
 
 #[cfg(test)]
