@@ -148,7 +148,9 @@ impl TokenSource {
         !too_soon
     }
 
-    fn now(&self) -> Duration {
+    /// The monotonic time that tokens are judged by, for deadlines of calls that carry them.
+    #[must_use]
+    pub fn now(&self) -> Duration {
         self.0.clock.monotonic()
     }
 

@@ -6,6 +6,7 @@ use crate::outbound::transport::{Request, Response, Transport, TransportError};
 use crate::secret::Secret;
 use http::StatusCode;
 use http::header::{AUTHORIZATION, HeaderValue};
+use std::time::Duration;
 
 /// Why an authorised call has no answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -30,7 +31,8 @@ impl CallError {
     }
 }
 
-/// Sends `request` with a token for `resource`. A 401 is answered before the service looks at the request, so the
+/// Sends `request` with a token for `resource`, all within `request.timeout`: fetching a token counts against it,
+/// because leases count on that time (PROTOCOL R2). A 401 is answered before the service looks at the request, so the
 /// repetition is safe for writes too; a second 401 is returned as it is.
 ///
 /// # Errors
@@ -41,23 +43,40 @@ pub async fn send_authorised(
     resource: &str,
     request: Request,
 ) -> Result<Response, CallError> {
-    let Some(token) = tokens.token(resource).await? else {
+    let deadline = tokens.now().saturating_add(request.timeout);
+    let Some(token) = within(tokens, resource, deadline).await? else {
         return Ok(transport.send(request).await?);
     };
-    let answer = transport.send(bearing(request.clone(), &token)?).await?;
+    let answer = transport.send(bearing(&request, &token, deadline.saturating_sub(tokens.now()))?).await?;
     if answer.status != StatusCode::UNAUTHORIZED || !tokens.drop_token(resource, &token) {
         return Ok(answer);
     }
-    match tokens.token(resource).await? {
-        Some(token) => Ok(transport.send(bearing(request, &token)?).await?),
-        None => Ok(answer),
+    match within(tokens, resource, deadline).await {
+        Ok(Some(token)) => {
+            Ok(transport.send(bearing(&request, &token, deadline.saturating_sub(tokens.now()))?).await?)
+        }
+        // the 401 says more than a token that did not come in time
+        Ok(None) | Err(CallError::Transport(_)) => Ok(answer),
+        Err(error) => Err(error),
     }
 }
 
-fn bearing(mut request: Request, token: &Secret) -> Result<Request, IdentityError> {
+async fn within(tokens: &TokenSource, resource: &str, deadline: Duration) -> Result<Option<Secret>, CallError> {
+    let left = deadline.saturating_sub(tokens.now());
+    match tokio::time::timeout(left, tokens.token(resource)).await {
+        Ok(token) => Ok(token?),
+        Err(_) => {
+            let (host, reason) = (resource.to_owned(), "no token in time".to_owned());
+            Err(TransportError::NotSent { host, reason }.into())
+        }
+    }
+}
+
+fn bearing(request: &Request, token: &Secret, timeout: Duration) -> Result<Request, IdentityError> {
     let value = HeaderValue::from_str(&format!("Bearer {}", token.expose()));
     let mut value = value.map_err(|_| IdentityError::Decode { what: "the token is not a header value" })?;
     value.set_sensitive(true);
+    let mut request = Request { timeout, ..request.clone() };
     request.headers.insert(AUTHORIZATION, value);
     Ok(request)
 }
@@ -71,7 +90,6 @@ mod tests {
     use bytes::Bytes;
     use http::{HeaderMap, Method};
     use std::sync::{Arc, Mutex};
-    use std::time::Duration;
 
     /// Hands out tokens `t1`, `t2`, ... and accepts only `good`.
     #[derive(Debug)]
@@ -128,6 +146,40 @@ mod tests {
     async fn a_second_refusal_is_the_answer() {
         let (status, seen) = call("never", credential()).await;
         assert_eq!((status, seen.len()), (401, 4));
+    }
+
+    /// Hands out a token after three seconds and shows how long the call itself may take.
+    #[derive(Debug)]
+    struct Slow;
+
+    #[async_trait]
+    impl Transport for Slow {
+        async fn send(&self, request: Request) -> Result<Response, TransportError> {
+            let body = if request.url.ends_with("/token") {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                r#"{"access_token":"t","expires_in":3600}"#.to_owned()
+            } else {
+                format!("{:?}", request.timeout)
+            };
+            Ok(Response { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::from(body) })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_a_token_counts_against_the_call() {
+        let clock = Arc::new(SystemClock::default());
+        let request = |timeout| Request {
+            method: Method::GET,
+            url: "https://org/x".to_owned(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            timeout: Duration::from_secs(timeout),
+        };
+        let tokens = TokenSource::new(credential(), Arc::new(Slow), clock, TokenLimits::default());
+        let error = send_authorised(&Slow, &tokens, "https://org", request(2)).await.unwrap_err();
+        assert!(matches!(error, CallError::Transport(TransportError::NotSent { .. })), "{error:?}");
+        let answer = send_authorised(&Slow, &tokens, "https://org", request(10)).await.unwrap();
+        assert_eq!(answer.body, "7s");
     }
 
     #[tokio::test]

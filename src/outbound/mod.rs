@@ -2,6 +2,7 @@
 
 pub mod authorised;
 pub mod authorize;
+pub mod budget;
 pub mod disposition;
 pub mod gate;
 pub mod gated;

@@ -188,6 +188,8 @@ pub(super) fn verdict(body: &[u8], ops: &[Op]) -> Verdict {
     Verdict::Done(etags)
 }
 
+const STATUS_LINE: &str = "\nHTTP/1.1 ";
+
 struct Part<'a> {
     status: StatusCode,
     etag: Option<&'a str>,
@@ -198,8 +200,9 @@ struct Part<'a> {
 fn parts(text: &str) -> Option<Vec<Part<'_>>> {
     let mut parts = Vec::new();
     let mut rest = text;
-    while let Some(at) = rest.find("HTTP/1.1 ") {
-        rest = rest.get(at + "HTTP/1.1 ".len()..)?;
+    // JSON has no line feeds of its own, so no value can look like a status line or a boundary
+    while let Some(at) = rest.find(STATUS_LINE) {
+        rest = rest.get(at + STATUS_LINE.len()..)?;
         let status = StatusCode::from_bytes(rest.get(..3)?.as_bytes()).ok()?;
         let part;
         (part, rest) = rest.split_at(rest.find("\n--")?);

@@ -5,7 +5,7 @@ use crate::outbound::authorised::send_authorised;
 use crate::outbound::disposition::Disposition;
 use crate::outbound::retry::{RetryPolicy, retry_after};
 use crate::outbound::transport::{Request, Response, Transport};
-use crate::tables::auth::{Auth, RESOURCE};
+use crate::tables::auth::{self, Auth, RESOURCE};
 use crate::tables::batch::{self, Op, Verdict, When, entity_path, error_of};
 use crate::tables::entity::{Entity, Etag};
 use crate::tables::error::{TablesError, classify};
@@ -72,6 +72,8 @@ struct Call {
     body: Bytes,
 }
 
+const TABLE_NOT_FOUND: &str = "TableNotFound";
+
 const NO_METADATA: &str = "application/json;odata=nometadata";
 /// Reads need type annotations and ETags, which `nometadata` leaves out.
 const MINIMAL_METADATA: &str = "application/json;odata=minimalmetadata";
@@ -113,7 +115,7 @@ impl TableClient {
     pub async fn create_table_if_missing(&self) -> Result<(), TablesError> {
         let body = json!({ "TableName": self.0.table }).to_string();
         let call = Call::new(Method::POST, "/Tables".to_owned()).json(body);
-        let answer = self.send(&call).await?;
+        let answer = self.send(&call, self.0.limits.request).await?;
         if answer.status.is_success() || code(&answer) == "TableAlreadyExists" {
             return Ok(());
         }
@@ -165,23 +167,28 @@ impl TableClient {
             body,
             ..Call::new(Method::POST, "/$batch".to_owned())
         };
-        let mut created = false;
-        loop {
-            let answer = self.send(&call).await?;
-            let no_table = match answer.status {
+        for may_create in [true, false] {
+            let answer = self.send(&call, self.0.limits.request).await?;
+            let missing = match answer.status {
                 StatusCode::ACCEPTED => match batch::verdict(&answer.body, &ops) {
                     Verdict::Done(etags) => return Ok(etags),
                     Verdict::Failed(error) => return Err(error),
                     Verdict::NoTable => true,
                 },
-                _ => code(&answer) == "TableNotFound",
+                status if status.is_success() => {
+                    let reason = format!("a transaction was answered with {}", status.as_u16());
+                    return Err(TablesError::Unknown { reason });
+                }
+                _ => code(&answer) == TABLE_NOT_FOUND,
             };
-            if !no_table || created {
+            if !missing {
                 return Err(self.refusal(&answer));
             }
-            created = true;
-            self.create_table_if_missing().await?;
+            if may_create {
+                self.create_table_if_missing().await?;
+            }
         }
+        Err(TablesError::Rejected { status: 404, code: TABLE_NOT_FOUND.to_owned(), index: None })
     }
 
     /// One entity, or `None`.
@@ -226,11 +233,11 @@ impl TableClient {
             Some(body) => call.json(body),
             None => call,
         };
-        let answer = self.send(&call).await?;
-        let missing = code(&answer) == "TableNotFound";
+        let answer = self.send(&call, self.0.limits.request).await?;
+        let missing = code(&answer) == TABLE_NOT_FOUND;
         let answer = if missing {
             self.create_table_if_missing().await?;
-            self.send(&call).await?
+            self.send(&call, self.0.limits.request).await?
         } else {
             answer
         };
@@ -246,9 +253,10 @@ impl TableClient {
         let deadline = self.0.clock.monotonic().saturating_add(self.0.limits.read);
         let mut attempt = 1;
         loop {
-            let error = match self.send(call).await {
+            let left = deadline.saturating_sub(self.0.clock.monotonic());
+            let error = match self.send(call, self.0.limits.request.min(left)).await {
                 Ok(answer) if answer.status == StatusCode::OK => return Ok(answer),
-                Ok(answer) if code(&answer) == "TableNotFound" && attempt == 1 => {
+                Ok(answer) if code(&answer) == TABLE_NOT_FOUND && attempt == 1 => {
                     self.create_table_if_missing().await?;
                     attempt += 1;
                     continue;
@@ -269,16 +277,18 @@ impl TableClient {
         }
     }
 
-    async fn send(&self, call: &Call) -> Result<Response, TablesError> {
+    async fn send(&self, call: &Call, timeout: Duration) -> Result<Response, TablesError> {
         let inner = &self.0;
+        let header = |text: &str| HeaderValue::from_str(text).map_err(|_| TablesError::invalid("a header"));
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static(call.accept));
         headers.insert(HeaderName::from_static("x-ms-version"), VERSION);
         headers.insert(HeaderName::from_static("dataserviceversion"), HeaderValue::from_static("3.0"));
+        let date = auth::date(inner.clock.now());
+        headers.insert(HeaderName::from_static("x-ms-date"), header(&date)?);
         if call.method != Method::GET {
             headers.insert(HeaderName::from_static("prefer"), HeaderValue::from_static("return-no-content"));
         }
-        let header = |text: &str| HeaderValue::from_str(text).map_err(|_| TablesError::invalid("a header"));
         if let Some(etag) = &call.if_match {
             headers.insert(IF_MATCH, header(etag)?);
         }
@@ -294,7 +304,7 @@ impl TableClient {
         }
         match &inner.auth {
             Auth::SharedKey(key) => {
-                key.sign(&mut headers, &format!("{}{}", inner.base_path, call.path), inner.clock.now())?;
+                key.sign(&mut headers, &format!("{}{}", inner.base_path, call.path), &date)?;
             }
             Auth::Sas(sas) => {
                 url.push(separator);
@@ -303,7 +313,7 @@ impl TableClient {
             Auth::Bearer(_) => {}
         }
         let (method, body) = (call.method.clone(), call.body.clone());
-        let request = Request { method, url, headers, body, timeout: inner.limits.request };
+        let request = Request { method, url, headers, body, timeout };
         match &inner.auth {
             Auth::Bearer(tokens) => Ok(send_authorised(inner.transport.as_ref(), tokens, RESOURCE, request).await?),
             Auth::SharedKey(_) | Auth::Sas(_) => Ok(inner.transport.send(request).await?),
@@ -343,3 +353,6 @@ fn code(answer: &Response) -> String {
     let header = answer.headers.get("x-ms-error-code").and_then(|code| code.to_str().ok());
     header.map_or_else(|| error_of(&answer.body).0, str::to_owned)
 }
+
+#[cfg(test)]
+mod tests;

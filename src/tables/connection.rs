@@ -242,4 +242,13 @@ mod tests {
         check(&[("Store__tableServiceUri", "https://a.b/?sig=topsecret")], "has a query");
         check(&[("Store__accountName", "acc"), ("Store__credential", "other")], "can only be managedidentity");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_connection_string_makes_it_panic(text in "(AccountName|AccountKey|TableEndpoint|=|;|https?://|.){0,30}") {
+            if let Err(error) = Connection::parse(&text) {
+                proptest::prop_assert!(!error.is_empty());
+            }
+        }
+    }
 }

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// Largest text of one property in UTF-16 units, and half the largest binary in bytes (the service allows 64 KiB).
+/// Largest text of one property in UTF-16 units: the service allows 64 KiB and counts two bytes each.
 pub const TEXT_CHARS_MAX: usize = 32 << 10;
 /// Largest binary property in bytes.
 pub const BINARY_BYTES_MAX: usize = 64 << 10;

@@ -86,10 +86,9 @@ impl Key {
         if key.len() + tail > KEY_CHARS_MAX {
             return whole;
         }
-        let room = KEY_CHARS_MAX - key.len() - tail;
         for c in last.chars() {
             let piece = encode(c.encode_utf8(&mut [0; 4]));
-            if piece.len() + key.len() + tail > KEY_CHARS_MAX || room == 0 {
+            if piece.len() + key.len() + tail > KEY_CHARS_MAX {
                 break;
             }
             key.push_str(&piece);

@@ -1,7 +1,7 @@
 //! What to read of a table: filters that cannot be injected into, selected columns, pages. Knows no transport.
 
 use crate::tables::entity::Entity;
-use crate::tables::keys::{Key, URL_RESERVED};
+use crate::tables::keys::{Key, KeyError, URL_RESERVED, encode};
 use percent_encoding::utf8_percent_encode;
 
 /// Largest page the service gives.
@@ -60,6 +60,16 @@ impl Filter {
         let any: Vec<String> = keys.iter().map(|key| format!("RowKey eq {}", key.filter_literal())).collect();
         self.0.push(format!("({})", any.join(" or ")));
         self
+    }
+
+    /// Rows made by [`Key::join`] from `kind` and at least one more part: `event` finds `event:1`, not `eventual:1`.
+    ///
+    /// # Errors
+    /// [`KeyError::TooLong`].
+    pub fn rows_of(self, kind: &str) -> Result<Self, KeyError> {
+        let kind = encode(kind);
+        // ';' follows ':' in every order the service may use
+        Ok(self.row_from(&Key::new(format!("{kind}:"))?).row_before(&Key::new(format!("{kind};"))?))
     }
 
     fn compared(mut self, property: &str, operator: &str, key: &Key) -> Self {

@@ -119,3 +119,14 @@ fn errors_are_read_from_json_and_xml() {
     assert_eq!(error_of(b"<html>Bad gateway</html>"), (String::new(), String::new()));
     assert_eq!(error_of(b"\xff\xfe"), (String::new(), String::new()));
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_answer_makes_it_panic_or_succeed(text in "(--[a-c]{1,3}|\\r\\n|\n|HTTP/1.1 |204|409|ETag: W/|\\{|.){0,40}") {
+        let text = text.replace("\\r", "\r").replace("\\n", "\n");
+        if let Verdict::Done(etags) = verdict(text.as_bytes(), &two()) {
+            proptest::prop_assert!(etags.len() == 2 && etags[0].is_some());
+        }
+        error_of(text.as_bytes());
+    }
+}
