@@ -145,6 +145,24 @@ fn dataverse_is_known_by_its_headers() {
 }
 
 #[test]
+fn a_registered_image_wins_wherever_it_stands() {
+    for order in [[0, 1], [1, 0]] {
+        let event = changed(UPDATE, |context| {
+            let images = context["PostEntityImages"].as_array().unwrap();
+            let mut images = order.map(|n| images[n].clone());
+            for image in &mut images {
+                let automatic = image["key"] == "AsynchronousStepPrimaryName";
+                image["value"]["Attributes"] =
+                    json!([{"key": "fullname", "value": if automatic { "automatic" } else { "registered" }}]);
+            }
+            context["PostEntityImages"] = json!(images);
+        })
+        .event();
+        assert_eq!(super::column(&event.image, "fullname"), "'registered'");
+    }
+}
+
+#[test]
 fn the_bytes_of_an_image_are_passed_over() {
     let plain = sent(UPDATE).event();
     let with = |value: Json| {

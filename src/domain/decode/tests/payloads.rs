@@ -249,6 +249,17 @@ fn a_delete_has_no_columns_and_its_pre_image() {
 }
 
 #[test]
+fn a_delete_is_as_old_as_its_operation_and_not_as_its_pre_image() {
+    let event = super::changed(payload!("synthetic_delete_account_async"), |context| {
+        let image = context["PreEntityImages"][0]["value"]["Attributes"].as_array_mut().unwrap();
+        image.push(serde_json::json!({"key": "modifiedon", "value": "/Date(1600000000000)/"}));
+        image.push(serde_json::json!({"key": "versionnumber", "value": 77}));
+    })
+    .event();
+    assert_eq!((event.stamp.at, event.stamp.row_version), (micros(1_790_000_000_000), Some(77)));
+}
+
+#[test]
 fn links_take_their_ids_from_the_parameters() {
     let link = sent(payload!("synthetic_associate_nn_async")).event();
     check_row(&link, "account", uuid!("22222222-0000-4000-8000-0000000000aa"));
