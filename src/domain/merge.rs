@@ -39,6 +39,12 @@ impl ColumnGroups for Ungrouped {
     }
 }
 
+impl ColumnGroups for super::groups::Groups {
+    fn group_of(&self, column: &str) -> Option<&BTreeSet<String>> {
+        self.of_column(column)
+    }
+}
+
 /// One event in the target's terms, as the merge sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Change<'a> {

@@ -1,7 +1,7 @@
 //! One Dataverse environment as the engine uses it: client, metadata, queries with memory, and the gate before it.
 
 use crate::dataverse::client::Dataverse;
-use crate::dataverse::metadata::RECHECK;
+use crate::dataverse::metadata::cache::RECHECK;
 use crate::dataverse::metadata::cache::SchemaCache;
 use crate::dataverse::resolve::{ResolveLimits, Resolver};
 use crate::outbound::gate::Gate;

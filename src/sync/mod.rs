@@ -1,5 +1,16 @@
 //! The engine: receive, decode, map, claim, merge, apply, finish, and nothing else.
 
+mod claiming;
+mod delete;
+pub mod engine;
+pub mod environment;
+mod failure;
+mod filter;
+mod lookups;
+mod pause;
+mod work;
+mod write;
+
 use crate::domain::delivery::{Delivery, NotHandled, Report};
 use crate::domain::event::ChangeEvent;
 use async_trait::async_trait;
