@@ -20,6 +20,12 @@ impl Mapping {
     pub fn by_target(&self, target: &str) -> Option<&TableMap> {
         self.tables.values().find(|table| table.target == target)
     }
+
+    /// The target's name of a source table; the same name for tables that are not synchronised.
+    #[must_use]
+    pub fn target_of<'a>(&'a self, source: &'a str) -> &'a str {
+        self.tables.get(source).map_or(source, |table| table.target.as_str())
+    }
 }
 
 /// One synchronised table.
@@ -54,6 +60,41 @@ pub struct TableMap {
     pub groups: Vec<BTreeSet<String>>,
     /// Rules for lookups, by target column.
     pub lookups: BTreeMap<String, LookupRule>,
+}
+
+impl TableMap {
+    /// A table that is alike on both sides, with the defaults of CONTRACT.
+    #[must_use]
+    pub fn new(source: &str) -> Self {
+        use OperationKind::{Create, Delete, Link, Update};
+        Self {
+            source: source.to_owned(),
+            target: source.to_owned(),
+            identity: Identity::Id,
+            duplicate_key: DuplicateKey::SameSource,
+            guard: Guard::Lease,
+            read: ReadFrom::Event,
+            parents: Parents::OnMissing,
+            deletes: Deletes::Delete,
+            operations: BTreeSet::from([Create, Update, Delete, Link]),
+            placeholder_name: "(awaiting sync)".to_owned(),
+            placeholder_set: BTreeMap::new(),
+            columns: ColumnMap::default(),
+            groups: Vec::new(),
+            lookups: BTreeMap::new(),
+        }
+    }
+
+    /// Whether the file names this column (by either name), so that the target must have it.
+    #[must_use]
+    pub fn is_named(&self, source: &str, target: &str) -> bool {
+        let in_key = matches!(&self.identity, Identity::Key(columns) if columns.iter().any(|column| column == target));
+        in_key
+            || self.columns.is_named(source)
+            || self.columns.values.contains_key(target)
+            || self.lookups.contains_key(target)
+            || self.groups.iter().any(|group| group.contains(target))
+    }
 }
 
 /// How a row is known in the target.
