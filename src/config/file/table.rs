@@ -6,6 +6,7 @@ use super::lookups;
 use super::read::{Field, Report, Section, logical_name};
 use super::value;
 use crate::domain::mapping::{ColumnMap, Identity, LookupRule, TableMap};
+use crate::domain::system;
 use crate::domain::value::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,7 +95,11 @@ fn placeholder(section: &Section<'_>, report: &mut Report<'_>) -> BTreeMap<Strin
     let mut values = BTreeMap::new();
     for field in set.fields() {
         let name = logical_name(field.name, field.at, report);
-        if let (Some(name), Some(value)) = (name, value::read(&field, report)) {
+        let (Some(name), Some(value)) = (name, value::read(&field, report)) else { continue };
+        if system::is_never_sent(&name) {
+            let help = format!("remove it from `{}`", set.path);
+            report.say(field.at, format!("`{name}` is a system column, which is never sent"), help);
+        } else {
             values.insert(name, value);
         }
     }
