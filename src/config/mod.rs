@@ -44,3 +44,23 @@ fn read(path: &Path) -> std::io::Result<String> {
     std::fs::File::open(path)?.take(bytes_max.saturating_add(8)).read_to_string(&mut text)?;
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_with_its_name_in_every_message() {
+        let good = mapping(Path::new("sync.toml")).unwrap();
+        assert!(good.tables.contains_key("account"));
+        let missing = mapping(Path::new("no/such/sync.toml")).unwrap_err();
+        assert!(missing.to_string().starts_with("no/such/sync.toml:1:1: can't be read: "), "{missing}");
+        let other = mapping(Path::new("Cargo.toml")).unwrap_err();
+        assert!(other.to_string().contains("Cargo.toml:1:2: unknown key `package`"), "{other}");
+    }
+
+    #[test]
+    fn the_environment_is_the_process_own() {
+        assert!(environment().contains_key("PATH"));
+    }
+}

@@ -20,6 +20,12 @@ impl Mapping {
     pub fn by_target(&self, target: &str) -> Option<&TableMap> {
         self.tables.values().find(|table| table.target == target)
     }
+
+    /// The target's name of a source table; the same name for tables that are not synchronised.
+    #[must_use]
+    pub fn target_of<'a>(&'a self, source: &'a str) -> &'a str {
+        self.tables.get(source).map_or(source, |table| table.target.as_str())
+    }
 }
 
 /// One synchronised table.
@@ -54,6 +60,41 @@ pub struct TableMap {
     pub groups: Vec<BTreeSet<String>>,
     /// Rules for lookups, by target column.
     pub lookups: BTreeMap<String, LookupRule>,
+}
+
+impl TableMap {
+    /// A table that is alike on both sides, with the defaults of CONTRACT.
+    #[must_use]
+    pub fn new(source: &str) -> Self {
+        use OperationKind::{Create, Delete, Link, Update};
+        Self {
+            source: source.to_owned(),
+            target: source.to_owned(),
+            identity: Identity::Id,
+            duplicate_key: DuplicateKey::SameSource,
+            guard: Guard::Lease,
+            read: ReadFrom::Event,
+            parents: Parents::OnMissing,
+            deletes: Deletes::Delete,
+            operations: BTreeSet::from([Create, Update, Delete, Link]),
+            placeholder_name: "(awaiting sync)".to_owned(),
+            placeholder_set: BTreeMap::new(),
+            columns: ColumnMap::default(),
+            groups: Vec::new(),
+            lookups: BTreeMap::new(),
+        }
+    }
+
+    /// Whether the file names this column (by either name), so that the target must have it.
+    #[must_use]
+    pub fn is_named(&self, source: &str, target: &str) -> bool {
+        let in_key = matches!(&self.identity, Identity::Key(columns) if columns.iter().any(|column| column == target));
+        in_key
+            || self.columns.is_named(source)
+            || self.columns.values.contains_key(target)
+            || self.lookups.contains_key(target)
+            || self.groups.iter().any(|group| group.contains(target))
+    }
 }
 
 /// How a row is known in the target.
@@ -204,32 +245,35 @@ pub enum LookupRule {
     Map(BTreeMap<Uuid, Uuid>),
 }
 
-/// `[limits]`. See CONTRACT for meanings; relations between them are checked by `config`.
+/// `[limits]`. `config` checks the ranges, and the relations between the limits (PROTOCOL R2, R3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How long a claim holds a row unless renewed. Default 180 s.
+    /// How long a claim holds a row unless renewed. Default 180 s, 1 s to 1 h; longer than `settle`, and at least each deadline +
+    /// `request_timeout` + `clock_skew`.
     pub lease: Duration,
-    /// How long an unanswered request may still take effect at the target. Default 150 s.
+    /// How long an unanswered request may still take effect at the target, counted from sending. Default 150 s, 1 ms to
+    /// 3 500 s; at least `request_timeout`.
     pub settle: Duration,
-    /// Time-out of one request to the target. Default 30 s.
+    /// Time-out of one request to an environment. Default 30 s, 1 ms to 150 s (Dataverse ends requests after 120 s); at most
+    /// `queue_deadline`.
     pub request_timeout: Duration,
-    /// How long a webhook works before it stores and answers 202. Default 10 s.
+    /// How long a webhook works before it stores and answers 202. Default 10 s, 1 ms to 55 s (Dataverse gives up after 60 s).
     pub webhook_deadline: Duration,
-    /// How long a queue message works. Default 60 s.
+    /// How long a queue message works. Default 60 s, 1 ms to 270 s (host.json renews a message's lock for 5 min).
     pub queue_deadline: Duration,
-    /// How long a second delivery waits for the first. Default 5 s.
+    /// How long a second delivery waits for the first. Default 5 s, 1 ms to 50 s; below both deadlines.
     pub duplicate_wait: Duration,
-    /// How far clocks of instances may differ. Default 5 s.
+    /// How far clocks of instances may differ. Default 5 s, 1 ms to 5 min.
     pub clock_skew: Duration,
-    /// Calls in flight per instance and environment. Default 8.
+    /// Calls in flight per instance and environment. Default 8, 1 to 1 000.
     pub max_in_flight: usize,
-    /// Attempts before an event is parked. Default 50.
+    /// Attempts before an event is parked. Default 50, 1 to 10 000.
     pub attempts_max: u32,
-    /// Age before an event is parked. Default 7 d.
+    /// Age before an event is parked. Default 7 d, 1 s to 365 d.
     pub age_max: Duration,
-    /// How long event ids are kept. Default 14 d.
+    /// How long event ids are kept. Default 14 d, 1 s to 3 650 d; at least `age_max`.
     pub dedup_window: Duration,
-    /// How long tombstones are kept. Default 180 d.
+    /// How long tombstones are kept. Default 180 d, 1 s to 36 500 d; at least `dedup_window`.
     pub tombstones: Duration,
 }
 

@@ -1,7 +1,7 @@
 //! The keys of `[defaults]`, each of which may be repeated per table.
 
 use super::read::{Field, Report, Section};
-use crate::domain::mapping::{Deletes, DuplicateKey, Guard, OperationKind, Parents, ReadFrom};
+use crate::domain::mapping::{Deletes, DuplicateKey, Guard, OperationKind, Parents, ReadFrom, TableMap};
 use std::collections::BTreeSet;
 
 /// The keys, as CONTRACT names them.
@@ -17,51 +17,21 @@ const OPERATIONS: [(&str, OperationKind); 4] = [
     ("link", OperationKind::Link),
 ];
 
-/// What applies to a table unless the table says otherwise.
-#[derive(Clone, Debug)]
-pub struct Defaults {
-    pub duplicate_key: DuplicateKey,
-    pub guard: Guard,
-    pub read: ReadFrom,
-    pub parents: Parents,
-    pub deletes: Deletes,
-    pub operations: BTreeSet<OperationKind>,
-    pub placeholder_name: String,
-}
-
-impl Default for Defaults {
-    fn default() -> Self {
-        Self {
-            duplicate_key: DuplicateKey::SameSource,
-            guard: Guard::Lease,
-            read: ReadFrom::Event,
-            parents: Parents::OnMissing,
-            deletes: Deletes::Delete,
-            operations: OPERATIONS.into_iter().map(|(_, operation)| operation).collect(),
-            placeholder_name: "(awaiting sync)".to_owned(),
-        }
+/// Overrides in `table` what the section says.
+pub fn apply(section: &Section<'_>, table: &mut TableMap, report: &mut Report<'_>) {
+    let duplicate_keys = [("same-source", DuplicateKey::SameSource), ("multi-source", DuplicateKey::MultiSource)];
+    word(&mut table.duplicate_key, section.get("duplicate_key"), &duplicate_keys, report);
+    word(&mut table.guard, section.get("guard"), &[("lease", Guard::Lease), ("etag", Guard::Etag)], report);
+    word(&mut table.read, section.get("read"), &[("event", ReadFrom::Event), ("source", ReadFrom::Source)], report);
+    let parents = [("on-missing", Parents::OnMissing), ("always", Parents::Always), ("never", Parents::Never)];
+    word(&mut table.parents, section.get("parents"), &parents, report);
+    let deletes = [("delete", Deletes::Delete), ("deactivate", Deletes::Deactivate), ("ignore", Deletes::Ignore)];
+    word(&mut table.deletes, section.get("deletes"), &deletes, report);
+    if let Some(given) = section.get("operations").and_then(|field| operations(&field, report)) {
+        table.operations = given;
     }
-}
-
-impl Defaults {
-    /// These, overridden by what the section says.
-    pub fn overridden(&self, section: &Section<'_>, report: &mut Report<'_>) -> Self {
-        let mut all = self.clone();
-        let duplicate_keys = [("same-source", DuplicateKey::SameSource), ("multi-source", DuplicateKey::MultiSource)];
-        word(&mut all.duplicate_key, section.get("duplicate_key"), &duplicate_keys, report);
-        word(&mut all.guard, section.get("guard"), &[("lease", Guard::Lease), ("etag", Guard::Etag)], report);
-        word(&mut all.read, section.get("read"), &[("event", ReadFrom::Event), ("source", ReadFrom::Source)], report);
-        let parents = [("on-missing", Parents::OnMissing), ("always", Parents::Always), ("never", Parents::Never)];
-        word(&mut all.parents, section.get("parents"), &parents, report);
-        let deletes = [("delete", Deletes::Delete), ("deactivate", Deletes::Deactivate), ("ignore", Deletes::Ignore)];
-        word(&mut all.deletes, section.get("deletes"), &deletes, report);
-        if let Some(given) = section.get("operations").and_then(|field| operations(&field, report)) {
-            all.operations = given;
-        }
-        if let Some(name) = section.get("placeholder_name").and_then(|field| placeholder_name(&field, report)) {
-            all.placeholder_name = name;
-        }
-        all
+    if let Some(name) = section.get("placeholder_name").and_then(|field| placeholder_name(&field, report)) {
+        table.placeholder_name = name;
     }
 }
 

@@ -15,7 +15,6 @@ mod value;
 
 use super::problem::ConfigProblems;
 use crate::domain::mapping::{Mapping, TableMap};
-use defaults::Defaults;
 use read::{Report, Section};
 use std::collections::BTreeMap;
 use toml::de::DeTable;
@@ -49,13 +48,11 @@ pub fn compile(file: &str, text: &str) -> Result<Mapping, ConfigProblems> {
     let document = Section::document(&root);
     document.only(&KEYS, &mut report);
     version(&document, &mut report);
-    let defaults = match document.section("defaults", &mut report) {
-        Some(section) => {
-            section.only(&defaults::KEYS, &mut report);
-            Defaults::default().overridden(&section, &mut report)
-        }
-        None => Defaults::default(),
-    };
+    let mut defaults = TableMap::new("");
+    if let Some(section) = document.section("defaults", &mut report) {
+        section.only(&defaults::KEYS, &mut report);
+        defaults::apply(&section, &mut defaults, &mut report);
+    }
     let limits = limits::read(document.section("limits", &mut report).as_ref(), &mut report);
     let tables = tables(&document, &defaults, &mut report);
     report.or(Mapping { tables, limits })
@@ -71,7 +68,7 @@ fn version(document: &Section<'_>, report: &mut Report<'_>) {
     }
 }
 
-fn tables(document: &Section<'_>, defaults: &Defaults, report: &mut Report<'_>) -> BTreeMap<String, TableMap> {
+fn tables(document: &Section<'_>, defaults: &TableMap, report: &mut Report<'_>) -> BTreeMap<String, TableMap> {
     let mut tables: BTreeMap<String, TableMap> = BTreeMap::new();
     let mut targets: BTreeMap<String, (String, usize)> = BTreeMap::new();
     let section = document.section("tables", report);

@@ -1,11 +1,12 @@
 //! `[tables.x]`: one table, complete and checked in itself.
 
 use super::columns;
-use super::defaults::{self, Defaults};
+use super::defaults;
 use super::lookups;
 use super::read::{Field, Report, Section, logical_name};
 use super::value;
 use crate::domain::mapping::{ColumnMap, Identity, LookupRule, TableMap};
+use crate::domain::system;
 use crate::domain::value::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,38 +19,34 @@ pub const PLACEHOLDER_KEYS: [&str; 1] = ["set"];
 /// Most columns of one alternate key (facts/dataverse.md 5.2).
 const KEY_COLUMNS_MAX: usize = 16;
 
-/// Reads one table; `None` if its name is unusable.
-pub fn read(field: &Field<'_>, defaults: &Defaults, report: &mut Report<'_>) -> Option<TableMap> {
+/// Reads one table over the defaults; `None` if its name is unusable.
+pub fn read(field: &Field<'_>, defaults: &TableMap, report: &mut Report<'_>) -> Option<TableMap> {
     let source = logical_name(field.name, field.at, report)?;
     let section = field.section(report)?;
     let known: Vec<&str> = KEYS.into_iter().chain(defaults::KEYS).collect();
     section.only(&known, report);
-    let chosen = defaults.overridden(&section, report);
-    let target = section.get("target").and_then(|field| {
-        let text = field.text(report)?;
-        logical_name(text, field.value_at(), report)
-    });
-    let columns = columns::read(section.section("columns", report).as_ref(), report);
-    let identity = section.get("key").and_then(|field| key(&field, &columns, report)).unwrap_or(Identity::Id);
-    let groups = section.get("groups").map(|field| groups(&field, &columns, report)).unwrap_or_default();
-    let lookups = section.section("lookups", report).map(|found| lookup_rules(&found, &columns, report));
-    let placeholder_set = section.section("placeholder", report).map(|found| placeholder(&found, report));
-    Some(TableMap {
-        target: target.unwrap_or_else(|| source.clone()),
-        source,
-        identity,
-        duplicate_key: chosen.duplicate_key,
-        guard: chosen.guard,
-        read: chosen.read,
-        parents: chosen.parents,
-        deletes: chosen.deletes,
-        operations: chosen.operations,
-        placeholder_name: chosen.placeholder_name,
-        placeholder_set: placeholder_set.unwrap_or_default(),
-        columns,
-        groups,
-        lookups: lookups.unwrap_or_default(),
-    })
+    let mut table = TableMap { target: source.clone(), source, ..defaults.clone() };
+    defaults::apply(&section, &mut table, report);
+    if let Some(field) = section.get("target")
+        && let Some(text) = field.text(report)
+        && let Some(target) = logical_name(text, field.value_at(), report)
+    {
+        table.target = target;
+    }
+    table.columns = columns::read(section.section("columns", report).as_ref(), report);
+    if let Some(identity) = section.get("key").and_then(|field| key(&field, &table.columns, report)) {
+        table.identity = identity;
+    }
+    if let Some(field) = section.get("groups") {
+        table.groups = groups(&field, &table.columns, report);
+    }
+    if let Some(found) = section.section("lookups", report) {
+        table.lookups = lookup_rules(&found, &table.columns, report);
+    }
+    if let Some(found) = section.section("placeholder", report) {
+        table.placeholder_set = placeholder(&found, report);
+    }
+    Some(table)
 }
 
 fn key(field: &Field<'_>, map: &ColumnMap, report: &mut Report<'_>) -> Option<Identity> {
@@ -98,7 +95,11 @@ fn placeholder(section: &Section<'_>, report: &mut Report<'_>) -> BTreeMap<Strin
     let mut values = BTreeMap::new();
     for field in set.fields() {
         let name = logical_name(field.name, field.at, report);
-        if let (Some(name), Some(value)) = (name, value::read(&field, report)) {
+        let (Some(name), Some(value)) = (name, value::read(&field, report)) else { continue };
+        if system::is_never_sent(&name) {
+            let help = format!("remove it from `{}`", set.path);
+            report.say(field.at, format!("`{name}` is a system column, which is never sent"), help);
+        } else {
             values.insert(name, value);
         }
     }

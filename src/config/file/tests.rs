@@ -127,6 +127,65 @@ fn the_example_in_the_repository_is_valid() {
     assert_eq!(text.lines().next(), Some("#:schema docs/sync.schema.json"));
 }
 
+/// CONTRACT's example of the file, with GUIDs where it has words for them.
+const CONTRACT: &str = r#"
+version = 1
+
+[defaults]                        # each may be repeated per table
+duplicate_key = "same-source"     # or "multi-source": what a 412 duplicate-key race means
+guard = "lease"                   # or "etag": also fence every write at the target
+read = "event"                    # or "source": the event is only a signal, the row is read from the source
+parents = "on-missing"            # "always" | "never": placeholders for lookups in this table
+deletes = "delete"                # "deactivate" | "ignore"
+operations = ["create", "update", "delete", "link"]
+placeholder_name = "(awaiting sync)"
+
+[limits]                          # durations as "60s", "5m", "14d"
+lease = "180s"                    # > settle, and >= each deadline + request_timeout + clock_skew; checked
+settle = "150s"                   # how long an unanswered request may still take effect at the target
+request_timeout = "30s"
+webhook_deadline = "10s"          # then store and answer 202; Dataverse gives up after 60 s
+queue_deadline = "60s"            # below lock renewal
+duplicate_wait = "5s"
+clock_skew = "5s"
+max_in_flight = 8                 # per instance and environment; adapts, honours x-ms-dop-hint
+attempts_max = 50                 # then parked
+age_max = "7d"                    # then parked
+dedup_window = "14d"              # how long event ids are kept
+tombstones = "180d"
+
+[tables.account]                  # logical name in the source; nothing needed if both sides are alike
+
+[tables.contact]
+target = "contact"
+key = ["new_externalid"]          # identity by an alternate key of the target; default: the same GUID
+parents = "always"
+groups = [["new_from", "new_to"]] # columns that are always written together
+
+[tables.contact.columns]
+include = ["*"]                   # what both sides have and the target can write
+exclude = ["description"]
+rename = { new_tier = "cr_tier" }
+values = { cr_tier = { "1" = 100000001, "2" = 100000002 } }
+
+[tables.contact.placeholder]      # for rows of this table
+set = { customertypecode = 3 }
+
+[tables.contact.lookups]
+parentcustomerid = "ensure"       # default for synchronised tables: as parents says; others: "skip" (counted) or "park"
+ownerid = { by = "azureactivedirectoryobjectid", default = "11111111-2222-3333-4444-555555555555" }
+new_region = { map = { "11111111-2222-3333-4444-555555555555" = "11111111-2222-3333-4444-555555555556" } }
+"#;
+
+#[test]
+fn contracts_example_is_valid_and_spells_out_the_defaults() {
+    let mapping = compile("sync.toml", CONTRACT).unwrap();
+    assert_eq!(mapping.limits, Limits::default());
+    assert_eq!(mapping.tables["account"], TableMap::new("account"));
+    assert_eq!(mapping.tables["contact"].lookups.len(), 3);
+    assert!(compile("sync.toml", &format!("{HEAD}[limits]\n")).is_ok());
+}
+
 #[test]
 fn unknown_keys_are_named_with_their_place_and_a_suggestion() {
     check("gaurd = \"lease\"\n", &["3:1: unknown key `gaurd` in [tables.account]"]);
