@@ -3,6 +3,7 @@
 use super::client::{Call, ClientLimits, Dataverse};
 use super::environment::EnvironmentUrl;
 use crate::clock::Clock;
+use crate::domain::disposition::Disposition;
 use crate::domain::schema::{ColumnKind, ColumnSchema, DateBehavior, KeySchema, LookupSchema, TableSchema};
 use crate::outbound::authorize::{Authorize, AuthorizeError};
 use crate::outbound::transport::{Request, Response, Transport, TransportError};
@@ -61,6 +62,7 @@ impl Transport for Script {
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
     pub(crate) dropped: Mutex<usize>,
+    pub(crate) fails: Mutex<Option<Disposition>>,
     pub(crate) takes: Mutex<Option<(Arc<StillClock>, Duration)>>,
 }
 
@@ -69,6 +71,9 @@ impl Authorize for Tokens {
     async fn token(&self) -> Result<Option<Secret>, AuthorizeError> {
         if let Some((clock, time)) = &*self.takes.lock().unwrap() {
             clock.advance(*time);
+        }
+        if let Some(disposition) = *self.fails.lock().unwrap() {
+            return Err(AuthorizeError { reason: "no answer".to_owned(), disposition });
         }
         Ok(Some(Secret::new(format!("token-{}", self.dropped.lock().unwrap()))))
     }

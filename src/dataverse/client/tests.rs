@@ -120,3 +120,17 @@ async fn a_throttled_answer_tells_how_long_to_pause() {
     let error = bench.client.whoami(&bench.call()).await.unwrap_err();
     assert_eq!((error.kind(), error.retry_after()), (&Kind::Throttled, Some(Duration::from_secs(17))));
 }
+
+#[tokio::test]
+async fn without_a_token_nothing_is_sent() {
+    for (disposition, kind, pause) in [
+        (Disposition::Retry { after: Some(TIMEOUT) }, Kind::NotSent, Some(TIMEOUT)),
+        (Disposition::Park, Kind::Unauthorized, None),
+    ] {
+        let bench = Bench::new([]);
+        *bench.tokens.fails.lock().unwrap() = Some(disposition);
+        let error = bench.client.whoami(&bench.call()).await.unwrap_err();
+        assert_eq!((error.kind(), error.retry_after()), (&kind, pause));
+        assert!(bench.requests().is_empty());
+    }
+}

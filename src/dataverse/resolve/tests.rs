@@ -92,3 +92,29 @@ async fn a_failed_query_is_not_kept_and_the_memory_is_bounded() {
     }
     assert_eq!(bench.answers_left(), 0);
 }
+
+#[tokio::test]
+async fn the_tables_of_a_body_are_resolved_together_and_keys_bring_their_metadata() {
+    let sets = json!({"value": [
+        {"LogicalName": "contact", "EntitySetName": "contacts"},
+        {"LogicalName": "transactioncurrency", "EntitySetName": "transactioncurrencies"},
+    ]});
+    let bench = Bench::new([answer(200, &[], &sets.to_string()), currency_table()]);
+    let cache = SchemaCache::new(bench.client.clone(), Duration::from_secs(600));
+    let resolver = Resolver::new(Arc::new(cache), ResolveLimits::default());
+    let lookup = |table: &str, row| Value::Lookup(Reference { table: table.to_owned(), row, name: None });
+    let code = KeyParts::from([("isocurrencycode".to_owned(), KeyPart::Text("EUR".to_owned()))]);
+    let columns = Columns::from([
+        ("a".to_owned(), lookup("contact", RowRef::Id(guid(1)))),
+        ("b".to_owned(), lookup("transactioncurrency", RowRef::Key(code.clone()))),
+        ("c".to_owned(), lookup("gone", RowRef::Id(guid(1)))),
+    ]);
+    let lookups = resolver.lookups(&bench.call(), &columns).await.unwrap();
+    let found: Vec<_> = lookups.tables.iter().map(|(table, r)| (table.as_str(), r.schema.is_some())).collect();
+    assert_eq!(found, [("contact", false), ("transactioncurrency", true)]);
+    // that table has no alternate key
+    let reference = Reference { table: "transactioncurrency".to_owned(), row: RowRef::Key(code), name: None };
+    assert!(resolver.reference(&bench.call(), &reference).await.is_err());
+    let reference = Reference { row: RowRef::Id(guid(4)), ..reference };
+    assert_eq!(resolver.reference(&bench.call(), &reference).await.unwrap(), Match::Found(guid(4)));
+}

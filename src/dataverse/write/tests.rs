@@ -156,3 +156,15 @@ async fn links_are_idempotent() {
         json!({"@odata.id": format!("https://org.crm4.dynamics.com/api/data/v9.2/contacts({b})")})
     );
 }
+
+#[tokio::test]
+async fn an_elastic_table_takes_updates_but_no_partial_upserts() {
+    let schema = TableSchema { elastic: true, ..every_kind() };
+    let address = Address::Id(guid(1));
+    let bench = Bench::new([answer(204, &[], "")]);
+    for precondition in [Precondition::None, Precondition::Absent] {
+        let error = bench.client.write(&bench.call(), request(&schema, &address, precondition)).await.unwrap_err();
+        assert_eq!(*error.kind(), Kind::Misconfigured);
+    }
+    assert!(bench.client.write(&bench.call(), request(&schema, &address, Precondition::Exists)).await.is_ok());
+}

@@ -122,3 +122,28 @@ async fn what_is_no_logical_name_is_not_asked_for() {
     }
     assert!(bench.requests().is_empty());
 }
+
+#[tokio::test]
+async fn nobody_waits_for_a_load_longer_than_allowed() {
+    let (bench, cache) = cache([definition("name", "String")]);
+    let slot = cache.slot("account").unwrap();
+    let guard = slot.lock().await;
+    let error = cache.get(&Call::until(Duration::from_millis(1)), "account").await.unwrap_err();
+    assert!(matches!(error, MetadataError::Request(error) if *error.kind() == Kind::OutOfTime));
+    drop(guard);
+    assert!(cache.get(&bench.call(), "account").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_missing_table_costs_one_request_for_its_entity_set_in_a_while() {
+    let none = || answer(200, &[], r#"{"value":[]}"#);
+    let (bench, cache) = cache([none(), none()]);
+    let tables = BTreeSet::from(["gone".to_owned()]);
+    for _ in 0..3 {
+        assert!(cache.entity_sets(&bench.call(), &tables).await.unwrap().is_empty());
+    }
+    assert_eq!(bench.requests().len(), 1);
+    bench.clock.advance(RECHECK);
+    cache.entity_sets(&bench.call(), &tables).await.unwrap();
+    assert_eq!(bench.requests().len(), 2);
+}
