@@ -5,10 +5,11 @@
 
 use super::scalar::{self, CHOICES_MAX};
 use super::url::{self, Address, KeyParts, UrlError};
+use crate::domain::disposition::Disposition;
 use crate::domain::schema::{ColumnKind, ColumnSchema, LookupSchema, TableSchema};
 use crate::domain::value::{Columns, KeyPart, Reference, RowRef, Value};
 use serde_json::{Map, Value as Json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Most parties of one row: assumed, far above what a mail has; keeps one event's body bounded.
@@ -116,6 +117,34 @@ pub enum EncodeError {
     },
 }
 
+impl EncodeError {
+    /// What may be done about it.
+    #[must_use]
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Reference { reason, .. } => reason.disposition(),
+            Self::ColumnUnknown { .. }
+            | Self::NotWritable { .. }
+            | Self::Mismatch { .. }
+            | Self::TooMany { .. }
+            | Self::NoNavigation { .. }
+            | Self::NotResolved { .. } => Disposition::Park,
+        }
+    }
+
+    /// Whether newer metadata of the written table may say otherwise: refresh it, and try once more if it changed.
+    #[must_use]
+    pub fn wants_refresh(&self) -> bool {
+        match self {
+            Self::ColumnUnknown { .. }
+            | Self::NotWritable { .. }
+            | Self::Mismatch { .. }
+            | Self::NoNavigation { .. } => true,
+            Self::TooMany { .. } | Self::NotResolved { .. } | Self::Reference { .. } => false,
+        }
+    }
+}
+
 /// Whether the metadata allows writing this column. An upsert may become either, and the service ignores what does not
 /// apply (`statecode` on create), so one of the two is enough there.
 #[must_use]
@@ -130,24 +159,32 @@ pub fn is_writable(column: &ColumnSchema, mode: Mode) -> bool {
 
 /// The tables that references in these columns (parties included) point to.
 #[must_use]
-pub fn referenced_tables(columns: &Columns) -> std::collections::BTreeSet<String> {
-    let mut tables = std::collections::BTreeSet::new();
-    for value in columns.values() {
+pub fn referenced_tables(columns: &Columns) -> BTreeSet<String> {
+    references(columns).into_iter().map(|reference| reference.table.clone()).collect()
+}
+
+/// Those of them that are referred to by alternate key, so that their metadata is needed too.
+#[must_use]
+pub fn tables_by_key(columns: &Columns) -> BTreeSet<String> {
+    let by_key = |reference: &&Reference| matches!(reference.row, RowRef::Key(_));
+    references(columns).into_iter().filter(by_key).map(|reference| reference.table.clone()).collect()
+}
+
+fn references(columns: &Columns) -> Vec<&Reference> {
+    fn of_value(value: &Value) -> Vec<&Reference> {
         match value {
-            Value::Lookup(reference) => {
-                tables.insert(reference.table.clone());
-            }
-            Value::Parties(parties) => parties.iter().for_each(|party| tables.extend(referenced_tables(party))),
+            Value::Lookup(reference) => vec![reference],
+            Value::Parties(parties) => parties.iter().flat_map(references).collect(),
             Value::Null
             | Value::Bool(_)
             | Value::Number(_)
             | Value::Text(_)
             | Value::DateTime(_)
             | Value::Choice(_)
-            | Value::Choices(_) => {}
+            | Value::Choices(_) => Vec::new(),
         }
     }
-    tables
+    columns.values().flat_map(of_value).collect()
 }
 
 /// Encodes columns for a write to `address`.

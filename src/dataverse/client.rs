@@ -7,7 +7,8 @@ use super::error::{DataverseError, Kind, Verb};
 use super::url::{self, Address, URL_BYTES_MAX, UrlError};
 use super::write::Precondition;
 use crate::clock::Clock;
-use crate::outbound::authorize::Authorize;
+use crate::domain::disposition::Disposition;
+use crate::outbound::authorize::{Authorize, AuthorizeError};
 use crate::outbound::transport::{Request, Response, Transport, TransportError};
 use crate::secret::Secret;
 use bytes::Bytes;
@@ -145,7 +146,7 @@ impl Dataverse {
         let failed = |kind, reason| DataverseError::unanswered(kind, asked.verb, asked.table, reason);
         self.check_time(call, asked)?;
         let token = self.authorize.token().await;
-        let token = token.map_err(|error| failed(Kind::Unauthorized, error.to_string()))?;
+        let token = token.map_err(|error| self.no_token(asked, &error))?;
         if let Some(token) = &token {
             let header = HeaderValue::from_str(&format!("Bearer {}", token.expose()));
             let mut header =
@@ -161,6 +162,15 @@ impl Dataverse {
             Err(TransportError::Unknown { reason, .. }) if asked.verb.changes() => Err(failed(Kind::Unknown, reason)),
             Err(TransportError::Unknown { reason, .. }) => Err(failed(Kind::Transient, reason)),
         }
+    }
+
+    /// Nothing was sent. A token service that may be asked again is like a network that may come back.
+    fn no_token(&self, asked: Asked<'_>, error: &AuthorizeError) -> DataverseError {
+        let (kind, retry_after) = match error.disposition {
+            Disposition::Retry { after } | Disposition::Defer { after } => (Kind::NotSent, after),
+            Disposition::Park | Disposition::Stop => (Kind::Unauthorized, None),
+        };
+        DataverseError::unanswered(kind, asked.verb, asked.table, error.to_string()).paused(retry_after)
     }
 
     fn check_time(&self, call: &Call, asked: Asked<'_>) -> Result<(), DataverseError> {

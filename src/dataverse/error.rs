@@ -225,6 +225,13 @@ impl DataverseError {
         Failure { kind, verb, table, status: None, code: None, code_name: None, message, retry_after: None }.into()
     }
 
+    /// The same with a pause to keep.
+    #[must_use]
+    pub(super) fn paused(mut self, retry_after: Option<Duration>) -> Self {
+        self.0.retry_after = retry_after;
+        self
+    }
+
     /// What went wrong.
     #[must_use]
     pub fn kind(&self) -> &Kind {
@@ -259,6 +266,16 @@ impl DataverseError {
     #[must_use]
     pub fn may_have_worked(&self) -> bool {
         self.0.kind == Kind::Unknown
+    }
+
+    /// Whether newer metadata may say otherwise: refresh it, and try once more if it changed.
+    #[must_use]
+    pub fn wants_refresh(&self) -> bool {
+        match &self.0.kind {
+            Kind::NamesWrong | Kind::Misconfigured => true,
+            Kind::Address(reason) => reason.wants_refresh(),
+            _ => false,
+        }
     }
 
     /// How often the very same request is worth repeating; `None`: as the retry policy says.
@@ -316,9 +333,8 @@ impl DataverseError {
             Kind::SlowTransient | Kind::Privilege | Kind::Unauthorized | Kind::Disabled => {
                 Disposition::Defer { after: Some(after.unwrap_or(SLOW)) }
             }
-            Kind::NamesWrong | Kind::PluginRefused | Kind::Invalid | Kind::Misconfigured | Kind::Address(_) => {
-                Disposition::Park
-            }
+            Kind::Address(ref reason) => reason.disposition(),
+            Kind::NamesWrong | Kind::PluginRefused | Kind::Invalid | Kind::Misconfigured => Disposition::Park,
         }
     }
 }

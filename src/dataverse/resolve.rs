@@ -3,6 +3,7 @@
 //!
 //! The same type serves the source environment (which ISO code does that currency have there?).
 
+use super::body::{self, Referenced, ResolvedLookups};
 use super::client::Call;
 use super::error::DataverseError;
 use super::metadata::MetadataError;
@@ -10,9 +11,9 @@ use super::metadata::cache::SchemaCache;
 use super::read::Match;
 use super::url::{Address, KeyParts};
 use crate::domain::disposition::Disposition;
-use crate::domain::value::{KeyPart, Value};
+use crate::domain::value::{Columns, KeyPart, Reference, RowRef, Value};
 use lru::LruCache;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -165,6 +166,36 @@ impl Resolver {
         let value = row.map(|mut row| row.columns.remove(column).unwrap_or(Value::Null));
         self.keep(question, Reply::Value(value.clone()));
         Ok(value)
+    }
+
+    /// Everything that encoding these columns needs to know about the tables that they point to. Tables that do not exist
+    /// here are absent, and encoding names them.
+    ///
+    /// # Errors
+    /// [`ResolveError`].
+    pub async fn lookups(&self, call: &Call, columns: &Columns) -> Result<ResolvedLookups, ResolveError> {
+        let sets = self.schemas.entity_sets(call, &body::referenced_tables(columns)).await?;
+        let by_key = body::tables_by_key(columns);
+        let mut tables = BTreeMap::new();
+        for (table, entity_set) in sets {
+            let schema = if by_key.contains(&table) { Some(self.schemas.get(call, &table).await?) } else { None };
+            tables.insert(table, Referenced { entity_set, schema });
+        }
+        Ok(ResolvedLookups { tables })
+    }
+
+    /// The row that a reference by alternate key means here. Not kept: keys move.
+    ///
+    /// # Errors
+    /// [`ResolveError`].
+    pub async fn reference(&self, call: &Call, reference: &Reference) -> Result<Match, ResolveError> {
+        match &reference.row {
+            RowRef::Id(id) => Ok(Match::Found(*id)),
+            RowRef::Key(parts) => {
+                let schema = self.schemas.get(call, &reference.table).await?;
+                Ok(self.schemas.client().resolve_key(call, &schema, parts).await?)
+            }
+        }
     }
 
     /// Forgets what was said about a row: the target has just said something else.

@@ -2,7 +2,8 @@
 //! Pure; sends nothing and resolves nothing.
 
 use super::literal;
-use crate::domain::schema::{ColumnKind, TableSchema};
+use crate::domain::disposition::Disposition;
+use crate::domain::schema::{ColumnKind, ColumnSchema, TableSchema};
 use crate::domain::value::{KeyPart, RowRef};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,34 @@ pub enum Address {
     /// Two writers that both found nothing both POST; the second gets 412 `80060892` (the key is unique), reads the key
     /// again and goes on by GUID. Without an active key index both would succeed, which is why [`row`] refuses inactive keys.
     New,
+}
+
+impl UrlError {
+    /// What may be done about it. A key whose index is still being built becomes active by itself.
+    #[must_use]
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::KeyInactive { .. } => Disposition::Defer { after: None },
+            Self::NeedsQuery { .. }
+            | Self::KeyUnknown { .. }
+            | Self::ColumnUnknown { .. }
+            | Self::Mismatch { .. }
+            | Self::Empty { .. }
+            | Self::ControlCharacter { .. }
+            | Self::NoRow => Disposition::Park,
+        }
+    }
+
+    /// Whether newer metadata may say otherwise: refresh it, and try once more if it changed.
+    #[must_use]
+    pub fn wants_refresh(&self) -> bool {
+        match self {
+            Self::KeyInactive { .. } | Self::KeyUnknown { .. } | Self::ColumnUnknown { .. } | Self::Mismatch { .. } => {
+                true
+            }
+            Self::NeedsQuery { .. } | Self::Empty { .. } | Self::ControlCharacter { .. } | Self::NoRow => false,
+        }
+    }
 }
 
 impl From<RowRef> for Address {
@@ -202,7 +231,7 @@ pub fn check_key(schema: &TableSchema, parts: &KeyParts) -> Result<(), UrlError>
     }
 }
 
-fn find<'a>(schema: &'a TableSchema, column: &str) -> Result<&'a crate::domain::schema::ColumnSchema, UrlError> {
+fn find<'a>(schema: &'a TableSchema, column: &str) -> Result<&'a ColumnSchema, UrlError> {
     let unknown = || UrlError::ColumnUnknown { table: schema.name.clone(), column: column.to_owned() };
     schema.columns.get(column).ok_or_else(unknown)
 }

@@ -91,6 +91,14 @@ impl Dataverse {
         if verb == Verb::Create && request.precondition != Precondition::None {
             return Err(address_error(verb, &schema.name, UrlError::NoRow));
         }
+        if schema.elastic
+            && verb == Verb::Write
+            && !matches!(request.precondition, Precondition::Exists | Precondition::Etag(_))
+        {
+            // an upsert of an elastic table replaces the whole row: the columns that are not sent would be wiped
+            let reason = "an elastic table takes no partial upserts".to_owned();
+            return Err(DataverseError::unanswered(Kind::Misconfigured, verb, &schema.name, reason));
+        }
         let query = match request.return_representation {
             true => format!("?$select={}{}", schema.primary_id, tag_query(request.tag, '&')),
             false => tag_query(request.tag, '?'),

@@ -2,6 +2,7 @@
 
 use super::{MetadataError, check_name};
 use crate::dataverse::client::{Call, Dataverse};
+use crate::dataverse::error::{DataverseError, Kind, Verb};
 use crate::domain::schema::TableSchema;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +37,13 @@ struct Slot {
     asked_at: Option<Duration>,
 }
 
+/// An entity set, or when the environment said that there is no such table.
+#[derive(Debug)]
+enum KnownSet {
+    Named(String),
+    NoTable { asked_at: Duration },
+}
+
 type Slots = HashMap<String, Arc<tokio::sync::Mutex<Slot>>>;
 
 /// The metadata of one environment, shared by all workers of a process.
@@ -44,7 +52,7 @@ pub struct SchemaCache {
     client: Dataverse,
     recheck: Duration,
     slots: Mutex<Slots>,
-    entity_sets: Mutex<BTreeMap<String, String>>,
+    entity_sets: Mutex<BTreeMap<String, KnownSet>>,
 }
 
 impl SchemaCache {
@@ -66,7 +74,7 @@ impl SchemaCache {
     /// [`MetadataError`]; failed requests are not kept.
     pub async fn get(&self, call: &Call, table: &str) -> Result<Arc<TableSchema>, MetadataError> {
         let slot = self.slot(table)?;
-        let mut slot = slot.lock().await;
+        let mut slot = self.wait(call, table, &slot).await?;
         if let Some(schema) = &slot.schema {
             return Ok(Arc::clone(schema));
         }
@@ -90,7 +98,7 @@ impl SchemaCache {
     /// [`MetadataError`]; the old metadata is kept then, unless the table is gone.
     pub async fn refresh(&self, call: &Call, table: &str) -> Result<Refreshed, MetadataError> {
         let slot = self.slot(table)?;
-        let mut slot = slot.lock().await;
+        let mut slot = self.wait(call, table, &slot).await?;
         if self.is_recent(&slot) {
             return Ok(Refreshed::TooSoon);
         }
@@ -99,7 +107,8 @@ impl SchemaCache {
         Ok(if before.is_some_and(|before| before == now) { Refreshed::Same } else { Refreshed::Changed })
     }
 
-    /// Entity set names of tables, as bindings need them. Tables that do not exist are absent from the result.
+    /// Entity set names of tables, as bindings need them. Tables that do not exist are absent from the result,
+    /// which is believed for `recheck`.
     ///
     /// # Errors
     /// [`MetadataError`].
@@ -114,8 +123,9 @@ impl SchemaCache {
             let known = lock(&self.entity_sets);
             for table in tables {
                 match known.get(table) {
-                    Some(set) => drop(found.insert(table.clone(), set.clone())),
-                    None => missing.push(table.as_str()),
+                    Some(KnownSet::Named(set)) => drop(found.insert(table.clone(), set.clone())),
+                    Some(KnownSet::NoTable { asked_at }) if self.is_fresh(*asked_at) => {}
+                    Some(KnownSet::NoTable { .. }) | None => missing.push(table.as_str()),
                 }
             }
         }
@@ -124,15 +134,32 @@ impl SchemaCache {
         }
         for names in missing.chunks(NAMES_PER_REQUEST) {
             let sets = self.client.entity_sets(call, names).await?;
+            let asked_at = self.client.clock().monotonic();
             let mut known = lock(&self.entity_sets);
-            for (table, set) in sets {
-                if known.len() < TABLES_MAX {
-                    known.insert(table.clone(), set.clone());
+            for table in names {
+                let set = sets.get(*table).cloned();
+                if known.len() < TABLES_MAX || known.contains_key(*table) {
+                    let entry = set.clone().map_or(KnownSet::NoTable { asked_at }, KnownSet::Named);
+                    known.insert((*table).to_owned(), entry);
                 }
-                found.insert(table, set);
+                found.extend(set.map(|set| ((*table).to_owned(), set)));
             }
         }
         Ok(found)
+    }
+
+    /// Waits for whoever is loading this table, no longer than the call may take.
+    async fn wait<'a>(
+        &self,
+        call: &Call,
+        table: &str,
+        slot: &'a tokio::sync::Mutex<Slot>,
+    ) -> Result<tokio::sync::MutexGuard<'a, Slot>, MetadataError> {
+        let remaining = call.latest_end.saturating_sub(self.client.clock().monotonic());
+        tokio::time::timeout(remaining, slot.lock()).await.map_err(|_| {
+            let reason = "somebody else was loading the metadata".to_owned();
+            DataverseError::unanswered(Kind::OutOfTime, Verb::Metadata, table, reason).into()
+        })
     }
 
     async fn load(
@@ -147,7 +174,7 @@ impl SchemaCache {
         match loaded {
             Ok(schema) => {
                 let schema = Arc::new(schema);
-                lock(&self.entity_sets).insert(table.to_owned(), schema.entity_set.clone());
+                lock(&self.entity_sets).insert(table.to_owned(), KnownSet::Named(schema.entity_set.clone()));
                 *slot = Slot { schema: Some(Arc::clone(&schema)), asked_at };
                 Ok(schema)
             }
@@ -161,8 +188,11 @@ impl SchemaCache {
     }
 
     fn is_recent(&self, slot: &Slot) -> bool {
-        let now = self.client.clock().monotonic();
-        slot.asked_at.is_some_and(|at| now.saturating_sub(at) < self.recheck)
+        slot.asked_at.is_some_and(|at| self.is_fresh(at))
+    }
+
+    fn is_fresh(&self, asked_at: Duration) -> bool {
+        self.client.clock().monotonic().saturating_sub(asked_at) < self.recheck
     }
 
     fn slot(&self, table: &str) -> Result<Arc<tokio::sync::Mutex<Slot>>, MetadataError> {
@@ -184,3 +214,6 @@ impl SchemaCache {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

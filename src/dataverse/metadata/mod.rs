@@ -104,6 +104,3 @@ fn check_name(table: &str) -> Result<(), MetadataError> {
 fn quoted(name: &str) -> String {
     format!("'{}'", url::encode(name))
 }
-
-#[cfg(test)]
-mod tests;
