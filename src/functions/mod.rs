@@ -20,3 +20,6 @@ pub fn all(engine: &Arc<dyn HandleEvent>, webhook_secrets: Vec<Secret>, limits: 
         health::Health::function(),
     ]
 }
+
+#[cfg(test)]
+mod tests;
