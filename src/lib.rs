@@ -3,6 +3,7 @@
 pub mod app;
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod functions;
 pub mod host;
@@ -11,3 +12,4 @@ pub mod secret;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod sync;
+pub mod telemetry;

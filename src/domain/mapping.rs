@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 /// All tables and limits. Tables are found by the source's logical name.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Mapping {
     /// By source table.
     pub tables: BTreeMap<String, TableMap>,
@@ -128,7 +128,7 @@ pub enum OperationKind {
 }
 
 /// Which columns are synchronised. `include`/`exclude` hold source names, `rename` source to target, `values` target names.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ColumnMap {
     /// `None`: all that both sides have (`["*"]`).
     pub include: Option<BTreeSet<String>>,
@@ -147,14 +147,40 @@ impl ColumnMap {
         self.rename.contains_key(source) || self.include.as_ref().is_some_and(|include| include.contains(source))
     }
 
-    /// The target's name of a source column; `None` if it is not synchronised.
+    /// The target's name of a source column; `None` if it is not synchronised: excluded, not included, or its name is what
+    /// another column is renamed to.
     #[must_use]
     pub fn target_name<'a>(&'a self, source: &'a str) -> Option<&'a str> {
-        let included = self.include.as_ref().is_none_or(|include| include.contains(source));
-        if self.exclude.contains(source) || !included && !self.rename.contains_key(source) {
+        if self.exclude.contains(source) {
             return None;
         }
-        Some(self.rename.get(source).map_or(source, String::as_str))
+        if let Some(target) = self.rename.get(source) {
+            return Some(target);
+        }
+        let included = self.include.as_ref().is_none_or(|include| include.contains(source));
+        (included && !self.is_rename_target(source)).then_some(source)
+    }
+
+    /// The source's name of a target column; `None` if no source column leads to it.
+    #[must_use]
+    pub fn source_name<'a>(&'a self, target: &'a str) -> Option<&'a str> {
+        let renamed = self.rename.iter().find(|(_, to)| *to == target).map(|(from, _)| from.as_str());
+        renamed
+            .or_else(|| (!self.rename.contains_key(target)).then_some(target))
+            .filter(|&source| self.target_name(source) == Some(target))
+    }
+
+    /// The target's name of a column that `sync.toml` names by either side's name. A target name wins.
+    #[must_use]
+    pub fn resolved<'a>(&'a self, name: &'a str) -> &'a str {
+        if self.is_rename_target(name) {
+            return name;
+        }
+        self.rename.get(name).map_or(name, String::as_str)
+    }
+
+    fn is_rename_target(&self, name: &str) -> bool {
+        self.rename.values().any(|target| target == name)
     }
 }
 

@@ -8,5 +8,6 @@ pub mod event;
 pub mod mapping;
 pub mod outcome;
 pub mod schema;
+pub mod system;
 pub mod value;
 pub mod version;
