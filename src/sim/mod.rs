@@ -2,3 +2,4 @@
 //! client shares its bugs.
 
 pub mod http;
+pub mod tables;

@@ -119,8 +119,10 @@ struct Surroundings<'a> {
 pub fn decode(inbound: &Inbound<'_>, limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
     let heartbeat = inbound.header("x-ms-dynamics-request-name") == Some(context::URL_VALIDATION);
     match decode_body(inbound, limits) {
-        // the body of a heartbeat is undocumented; a context in it would have been understood
-        Err(_) if heartbeat => Ok(Decoded::Heartbeat),
+        // the body of a heartbeat is undocumented; but a broken context is an error whatever the header says
+        Err(_) if heartbeat && !json::parse(inbound.body, limits).is_ok_and(|body| context::is_context(&body)) => {
+            Ok(Decoded::Heartbeat)
+        }
         other => other,
     }
 }

@@ -8,8 +8,12 @@ use crate::domain::value::{Columns, KeyPart, Number, Reference, RowRef, Value};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// A column that may hold the bytes of an image (an array of numbers); images are not synchronised (facts 3.4).
-const IMAGE_COLUMN: &str = "entityimage";
+/// Whether a value is the content of an image or file column: bytes, which .NET writes as bare numbers (assumed, no
+/// sample). Those columns are never synchronised (facts 3.4), so they are passed over. No other column looks like it.
+fn is_bytes(json: &Json) -> bool {
+    let byte = |item: &Json| item.as_u64().is_some_and(|number| number <= 255);
+    json.as_array().is_some_and(|items| !items.is_empty() && items.iter().all(byte))
+}
 
 /// The entries of a dictionary written as an array of `{"key", "value"}`. Absent and null are empty.
 pub(super) fn pairs<'v>(owner: &'v Json, name: &str) -> Part<'v, Vec<(&'v str, &'v Json)>> {
@@ -45,7 +49,7 @@ pub(super) fn attributes<'v>(entity: &'v Json, limits: &DecodeLimits) -> Part<'v
     let mut columns = Columns::new();
     for (key, json) in list {
         let name = check_logical_name(key).map_err(|problem| Fault::bad(json, format!("a column name {problem}")))?;
-        if name == IMAGE_COLUMN && json.is_array() {
+        if is_bytes(json) {
             continue;
         }
         let decoded = value(json, limits).map_err(|fault| of_column(fault, &name))?;

@@ -284,7 +284,7 @@ mod tests {
             r#"{"__type":"EntityReference:x","Id":"44bfc2a7-903e-eb11-a813-000d3ad9c2e1"}"#,
             r#"{"__type":"EntityCollection:x","Entities":{}}"#,
             r#"{"__type":"Int32:#System","__value":"3"}"#,
-            r#"{"__type":"DateTime:#System","__value":"yesterday"}"#,
+            r#"{"__type":"DateTime:#System","__value":"today"}"#,
             "[1,2]",
             r#"[{"__type":"OptionSetValue:x","Value":1},5]"#,
             r#"[{"__type":"Entity:x","Attributes":[{"key":"a b","value":1}]}]"#,
