@@ -1,10 +1,12 @@
 //! The composition root: settings become parts, parts become a running handler. Decides nothing else.
 
 use crate::clock::Clock;
+use crate::config::Settings;
 use crate::domain::decode::DecodeLimits;
 use crate::functions;
 use crate::host::dispatch::Dispatch;
-use crate::host::drain::{DrainLimits, End};
+use crate::host::drain::DrainLimits;
+pub use crate::host::drain::End;
 use crate::host::server;
 use crate::secret::Secret;
 use crate::sync::HandleEvent;
@@ -15,6 +17,9 @@ use tokio::net::TcpListener;
 
 /// The port when the host gives none (CONTRACT `serve`).
 pub const PORT_DEFAULT: u16 = 8080;
+
+/// What is behind the functions.
+pub type Engine = Arc<dyn HandleEvent>;
 
 /// What the way in needs to know.
 #[derive(Clone, Debug)]
@@ -37,6 +42,12 @@ impl Default for HostSettings {
             decode: DecodeLimits::default(),
             drain: DrainLimits::default(),
         }
+    }
+}
+
+impl From<&Settings> for HostSettings {
+    fn from(settings: &Settings) -> Self {
+        Self { port: settings.handler.port, webhook_secrets: settings.webhook.secrets.clone(), ..Self::default() }
     }
 }
 
@@ -87,12 +98,7 @@ impl App {
     ///
     /// # Errors
     /// [`AppError::Serve`].
-    pub async fn serve<S>(
-        self,
-        engine: &Arc<dyn HandleEvent>,
-        clock: Arc<dyn Clock>,
-        signals: S,
-    ) -> Result<End, AppError>
+    pub async fn serve<S>(self, engine: &Engine, clock: Arc<dyn Clock>, signals: S) -> Result<End, AppError>
     where
         S: Stream<Item = ()> + Send + Unpin,
     {

@@ -3,9 +3,16 @@
 //!
 //! Exit codes (CONTRACT): 0 done, 1 it failed, 2 wrong usage or configuration.
 
+mod serve;
+
+use crate::config;
 use clap::{CommandFactory, Parser, Subcommand};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
+
+/// The variable in which the Functions host gives its handler a port; while it is set, `serve` is the default command.
+const PORT_VARIABLE: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
 
 /// Keeps tables of one Dataverse environment equal to another: an Azure Functions custom handler.
 #[derive(Debug, Parser)]
@@ -35,6 +42,25 @@ pub enum Trouble {
     Failed(anyhow::Error),
 }
 
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let environment = config::environment();
+    let started_by_host = environment.contains_key(PORT_VARIABLE);
+    match Cli::parse().chosen(started_by_host) {
+        Some(command) => finish(run(command, &environment)),
+        None => help(),
+    }
+}
+
+fn run(command: Command, environment: &BTreeMap<String, String>) -> Result<(), Trouble> {
+    match command {
+        Command::Serve => serve::serve(environment, |_settings, _mapping| {
+            Err(Trouble::Failed(anyhow::anyhow!("this build has no engine behind its functions")))
+        }),
+    }
+}
+
 impl<E: Into<anyhow::Error>> From<E> for Trouble {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
@@ -50,8 +76,7 @@ impl Cli {
 }
 
 /// Ends a command: errors go to stderr as `error: ...`, with their causes.
-#[must_use]
-pub fn finish(result: Result<(), Trouble>) -> ExitCode {
+fn finish(result: Result<(), Trouble>) -> ExitCode {
     let (error, code) = match result {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Trouble::Failed(error)) => (error, 1),
@@ -63,8 +88,7 @@ pub fn finish(result: Result<(), Trouble>) -> ExitCode {
 }
 
 /// Shows the help, for whoever gave no command: wrong usage.
-#[must_use]
-pub fn help() -> ExitCode {
+fn help() -> ExitCode {
     let _ = writeln!(std::io::stderr(), "{}", Cli::command().render_long_help());
     ExitCode::from(2)
 }

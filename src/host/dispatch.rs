@@ -7,6 +7,7 @@ use super::envelope::Envelope;
 use super::function::{Function, HttpFunction, HttpRequest, Invocation, InvokedFunction, Kind};
 use super::wrapped;
 use crate::clock::Clock;
+use crate::telemetry;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::request::Parts;
@@ -111,7 +112,7 @@ impl Dispatch {
             Target::Envelope(function) => (function, true),
         };
         let arrived = Arrived::read(&parts.headers, self.clock.now().timestamp_millis());
-        let span = tracing::info_span!("invocation", id = %arrived.invocation, function = function.name);
+        let span = telemetry::invocation(&arrived.invocation, function.name);
         let start = self.clock.monotonic();
         async {
             let answer = match &function.kind {

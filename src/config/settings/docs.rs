@@ -91,6 +91,7 @@ pub const SETTINGS: &[SettingDoc] = &[
     doc("LOG_FORMAT", "", "text or json; default json under the host, text in a terminal"),
     doc("RUST_LOG", "warn,dataverse_sync=info", "log filter, like info,dataverse_sync=debug"),
     by_host(doc("FUNCTIONS_CUSTOMHANDLER_PORT", "8080", "the port to listen on")),
+    by_host(doc("FUNCTIONS_APP_ROOT_PATH", "", "the folder of host.json; relative files are looked for there")),
     by_host(doc("IDENTITY_ENDPOINT", "", "where the managed identity's tokens come from")),
     by_host(secret(doc("IDENTITY_HEADER", "", "what a request to it must carry"))),
 ];
