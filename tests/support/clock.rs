@@ -40,3 +40,33 @@ impl Clock for TestClock {
         Duration::from_millis(u64::try_from(self.shared_ms.load(Ordering::SeqCst)).unwrap())
     }
 }
+
+/// A clock on tokio's time, so that paused time moves it: `epoch + elapsed`, off by `skew_ms`.
+#[derive(Clone, Debug)]
+pub struct TokioClock {
+    start: tokio::time::Instant,
+    skew_ms: i64,
+}
+
+impl TokioClock {
+    /// Starts now, where the stand-ins start too.
+    pub fn new(skew_ms: i64) -> Self {
+        Self { start: tokio::time::Instant::now(), skew_ms }
+    }
+
+    /// The same time, on a machine whose wall clock is off by this much.
+    pub fn skewed(&self, skew_ms: i64) -> Self {
+        Self { start: self.start, skew_ms }
+    }
+}
+
+impl Clock for TokioClock {
+    fn now(&self) -> DateTime<Utc> {
+        let elapsed_ms = i64::try_from(self.start.elapsed().as_millis()).unwrap();
+        DateTime::from_timestamp_millis(1_767_600_000_000 + elapsed_ms + self.skew_ms).unwrap()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.start.elapsed()
+    }
+}

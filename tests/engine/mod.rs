@@ -1,0 +1,8 @@
+//! The engine against the Dataverse stand-in, in one process, on paused time.
+
+mod budget;
+mod faults;
+mod orders;
+mod race;
+mod types;
+mod world;
