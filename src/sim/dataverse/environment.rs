@@ -285,7 +285,8 @@ impl Environment {
         for commit in commits {
             for step in steps.iter().filter(|step| step.wants(commit, origin)) {
                 let ids = super::context::Ids { operation: state.guid(), request, correlation, step: step.id };
-                let event = RaisedEvent::new(&self.0.world, commit, origin, ids, step);
+                let names = |table: &str, id: Uuid| state.name(&self.0.world.schema, table, id);
+                let event = RaisedEvent::new(&self.0.world, commit, origin, ids, step, &names);
                 if let Sink::Collect(collector) = &step.sink {
                     collector.push(event);
                     continue;

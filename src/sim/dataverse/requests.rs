@@ -198,7 +198,8 @@ fn written(
         // The address is echoed as it came: for a key it does not tell the id.
         return Ok(Answer::empty().with("odata-entityid", exchange.link(echo)));
     }
-    let body = environment.read(|state| render::entity(state, exchange, def, row, true))?;
+    let body =
+        environment.read(|state| render::entity((state, &environment.world().schema), exchange, def, row, true))?;
     let mut answer =
         Answer::ok(body).with("preference-applied", "return=representation".to_owned()).with("etag", row.etag());
     if created {
