@@ -102,11 +102,12 @@ async fn patch(
             return Ok((First::Missing(found), Vec::new()));
         };
         conditions(exchange, def, &row)?;
+        if body.id.is_some_and(|given| given != id) {
+            return Err(errors::invalid_argument("The primary key of a row cannot be changed."));
+        }
         let mut changes = body.resolve(writer.state, schema, def)?;
         if let Found::ByKey(_, values) = &found {
             changes.retain(|name, _| !values.iter().any(|(key, _)| key == name));
-        } else if body.id.is_some_and(|given| given != id) {
-            return Err(errors::invalid_argument("The primary key of a row cannot be changed."));
         }
         let commit = writer.update(def, id, changes)?;
         Ok((First::Updated(commit.after.clone().unwrap_or(row)), vec![commit]))

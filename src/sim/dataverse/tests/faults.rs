@@ -51,6 +51,15 @@ async fn hanging_up_before_has_no_effect_and_after_has() {
     assert_eq!(counts[&("PATCH".to_owned(), Some("account".to_owned()), None)], 2);
 }
 
+#[tokio::test]
+async fn a_gateway_may_give_up_on_what_then_works() {
+    let env = environment();
+    env.faults().add(Rule::new(When::Nth(1), Effect::StatusAfter(504)));
+    let back = try_patch(&env, 1).await.unwrap();
+    assert_eq!((back.status, back.headers["content-type"].as_str(), back.body), (504, "text/html", Value::Null));
+    assert_eq!(env.rows("account").len(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn outages_and_throttling_end() {
     let env = environment();

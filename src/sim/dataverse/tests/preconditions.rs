@@ -87,6 +87,14 @@ async fn only_the_right_token_gets_in() {
 }
 
 #[tokio::test]
+async fn nobody_acts_on_behalf_of_others() {
+    let env = environment();
+    let header = [("callerobjectid", env.world().person.object_id.to_string())];
+    let header = header.each_ref().map(|(name, value)| (*name, value.as_str()));
+    assert_eq!(call(&env, "GET", "WhoAmI", &header, None).await.status, 501);
+}
+
+#[tokio::test]
 async fn a_body_must_be_an_object() {
     let env = environment();
     let path = format!("accounts({})", id(1));

@@ -41,6 +41,22 @@ async fn a_key_column_in_the_body_wins_on_create_and_is_dropped_on_update() {
 }
 
 #[tokio::test]
+async fn the_primary_key_is_never_changed() {
+    let env = environment();
+    let path = account(&env, 1).await;
+    patch(&env, &path, json!({"accountnumber": "A"})).await;
+    let other = json!({"accountid": id(2)});
+    for path in [path.as_str(), "accounts(accountnumber='A')", &format!("accounts({})", id(3))] {
+        assert_eq!(refused(&patch(&env, path, other.clone()).await), (400, "0x80040203".into()));
+    }
+    assert_eq!(patch(&env, &path, json!({"accountid": id(1), "name": "x"})).await.status, 204);
+    // A free key takes the id of the body, if that is free too.
+    assert_eq!(patch(&env, "accounts(accountnumber='B')", other.clone()).await.status, 204);
+    let taken = patch(&env, "accounts(accountnumber='C')", other).await;
+    assert_eq!(refused(&taken), (412, "0x80040237".into()));
+}
+
+#[tokio::test]
 async fn representation_tells_create_from_update() {
     let env = environment();
     let prefer = [("prefer", "return=representation")];
