@@ -119,6 +119,7 @@ async fn too_many_at_once_are_refused() {
     let statuses = [a, b, c].map(|back| refused(&back.unwrap()));
     assert_eq!(statuses, [(204, "".into()), (204, "".into()), (429, "0x80072326".into())]);
     assert_eq!(env.gate().under_way_most(), 2);
+    assert_eq!(try_patch(&env, 3).await.unwrap().status, 204, "those that ended make room");
 }
 
 #[tokio::test]
