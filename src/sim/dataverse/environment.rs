@@ -2,7 +2,6 @@
 //! at. Knows no request.
 
 use super::cell::Row;
-
 use super::deliver::{self, FailedJob, Sink};
 use super::errors::ApiError;
 use super::events::{RaisedEvent, Step};

@@ -56,7 +56,7 @@ pub use errors::ApiError;
 pub use events::{QueueMessage, RaisedEvent, Step, WebhookPost};
 pub use faults::{Effect, Faults, Rule, When};
 pub use log::{Log, Record};
-pub use protection::Protection;
+pub use protection::{Gate, Protection};
 pub use web::serve;
 pub use world::{Auth, Origin, Settings, User, World};
 pub use write::{Message, business_columns};
