@@ -24,8 +24,11 @@ pub struct Ids {
     pub step: Uuid,
 }
 
+/// Answers the primary name of a row.
+pub type Names<'a> = dyn Fn(&str, Uuid) -> Option<String> + 'a;
+
 /// Everything a context is made from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Source<'a> {
     /// The environment.
     pub world: &'a World,
@@ -39,6 +42,8 @@ pub struct Source<'a> {
     pub pre_image: Option<&'a Image>,
     /// Columns of the registered post-image.
     pub post_image: Option<&'a Image>,
+    /// Names of referenced rows, which images show and targets do not.
+    pub names: &'a Names<'a>,
 }
 
 /// What an image shows.
@@ -198,7 +203,7 @@ fn input(source: &Source<'_>, changes: &Changes) -> Node {
             let mut attributes: Vec<(String, Option<Cell>)> =
                 changes.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
             attributes.push((def.primary_id.clone(), Some(Cell::Guid(commit.id))));
-            entity(Some(def), commit.id, &attributes, true)
+            entity(Some(def), commit.id, &attributes, None)
         }
         _ => reference(&commit.table, commit.id),
     };
@@ -247,7 +252,7 @@ fn shown(source: &Source<'_>, image: &Image, row: &Row) -> Node {
         attributes.push(("versionnumber".into(), Some(Cell::Int(row.version))));
     }
     attributes.push((def.primary_id.clone(), Some(Cell::Guid(row.id))));
-    entity(Some(def), row.id, &attributes, false)
+    entity(Some(def), row.id, &attributes, Some(source.names))
 }
 
 fn typed(name: &str) -> Node {
@@ -255,24 +260,30 @@ fn typed(name: &str) -> Node {
 }
 
 fn reference(table: &str, id: Uuid) -> Node {
+    named(table, id, None)
+}
+
+fn named(table: &str, id: Uuid, name: Option<String>) -> Node {
     Node::Object(vec![
         ("__type", typed("EntityReference")),
         ("Id", Node::text(id)),
         ("KeyAttributes", Node::Array(Vec::new())),
         ("LogicalName", Node::text(table)),
-        ("Name", Node::Null),
+        ("Name", name.map_or(Node::Null, Node::Text)),
         ("RowVersion", Node::Null),
     ])
 }
 
-fn entity(def: Option<&TableDef>, id: Uuid, attributes: &[(String, Option<Cell>)], with_type: bool) -> Node {
+/// An entity; with `names` as images have it: no `__type`, but names in lookups.
+fn entity(def: Option<&TableDef>, id: Uuid, attributes: &[(String, Option<Cell>)], names: Option<&Names<'_>>) -> Node {
     let table = def.map_or("activityparty", |def| def.name.as_str());
     let formatted = attributes
         .iter()
         .filter_map(|(name, value)| Some(Node::pair(name, Node::Text(formatted(def?, name, value.as_ref()?)?))))
         .collect();
-    let attributes = attributes.iter().map(|(name, value)| Node::pair(name, self::value(value.as_ref(), id))).collect();
-    let mut members = if with_type { vec![("__type", typed("Entity"))] } else { Vec::new() };
+    let attributes =
+        attributes.iter().map(|(name, value)| Node::pair(name, self::value(value.as_ref(), id, names))).collect();
+    let mut members = if names.is_none() { vec![("__type", typed("Entity"))] } else { Vec::new() };
     members.extend([
         ("Attributes", Node::Array(attributes)),
         ("EntityState", Node::Null),
@@ -286,7 +297,7 @@ fn entity(def: Option<&TableDef>, id: Uuid, attributes: &[(String, Option<Cell>)
     Node::Object(members)
 }
 
-fn value(cell: Option<&Cell>, owner: Uuid) -> Node {
+fn value(cell: Option<&Cell>, owner: Uuid, names: Option<&Names<'_>>) -> Node {
     let Some(cell) = cell else { return Node::Null };
     match cell {
         Cell::Text(text) => Node::text(text),
@@ -299,7 +310,7 @@ fn value(cell: Option<&Cell>, owner: Uuid) -> Node {
         Cell::Money(value) => Node::Object(vec![("__type", typed("Money")), ("Value", Node::number(value))]),
         Cell::Time(time) => Node::text(moment(time)),
         Cell::Date(date) => Node::text(midnight(*date)),
-        Cell::Lookup { table, id } => reference(table, *id),
+        Cell::Lookup { table, id } => named(table, *id, names.and_then(|names| names(table, *id))),
         Cell::Guid(id) => Node::text(id),
         Cell::Parties(parties) => collection(parties, owner),
     }
@@ -319,7 +330,7 @@ fn collection(parties: &[Party], activity: Uuid) -> Node {
                 ("participationtypemask".to_owned(), Some(Cell::Choice(party.mask))),
                 ("partyid".to_owned(), Some(Cell::Lookup { table: party.table.clone(), id: party.id })),
             ];
-            entity(None, Uuid::from_u128(party.id.as_u128() ^ activity.as_u128()), &attributes, false)
+            entity(None, Uuid::from_u128(party.id.as_u128() ^ activity.as_u128()), &attributes, Some(&|_, _| None))
         })
         .collect();
     Node::Object(vec![

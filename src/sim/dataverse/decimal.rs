@@ -155,6 +155,17 @@ mod tests {
         assert!(amount.divide(Decimal::new(0, 0), 4).is_none());
     }
 
+    proptest::proptest! {
+        #[test]
+        fn text_and_number_are_one(units in -1_000_000_000_000_000_000_i128..1_000_000_000_000_000_000, scale in 0_u32..11) {
+            let number = Decimal::new(units, scale);
+            let text = number.to_string();
+            proptest::prop_assert_eq!(Decimal::parse(&text).unwrap().to_string(), text);
+            proptest::prop_assert_eq!(number.rescale(12).unwrap(), number);
+            proptest::prop_assert_eq!(number.cmp(&Decimal::new(units + 1, scale)), Ordering::Less);
+        }
+    }
+
     #[test]
     fn equality_is_by_value() {
         assert_eq!(Decimal::parse("1.50"), Decimal::parse("1.5"));

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 /// A webhook that does not answer in this time has failed (use-webhooks).
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(60);
-/// Between a 502, 503 or 504 and the one more attempt (assumed; the service does not say).
+/// Between a 502, 503 or 504 and the one more attempt, unless set (assumed; the service does not say).
 const WEBHOOK_RETRY: Duration = Duration::from_secs(1);
 /// First wait of a queue post that failed; it doubles.
 const QUEUE_RETRY: Duration = Duration::from_secs(1);
@@ -65,6 +65,8 @@ pub struct Webhook {
     pub url: String,
     /// Headers of its own (HttpHeader authentication).
     pub headers: Vec<(String, String)>,
+    /// Between a 502, 503 or 504 and the one more attempt.
+    pub retry: Duration,
     sender: Sender,
 }
 
@@ -72,7 +74,7 @@ impl Webhook {
     /// A webhook without headers of its own.
     #[must_use]
     pub fn new(url: &str) -> Self {
-        Self { url: url.to_owned(), headers: Vec::new(), sender: Sender::default() }
+        Self { url: url.to_owned(), headers: Vec::new(), retry: WEBHOOK_RETRY, sender: Sender::default() }
     }
 
     /// The webhook with one more header.
@@ -128,7 +130,7 @@ pub(super) async fn deliver(sink: &Sink, event: &RaisedEvent) -> Result<(), Fail
         Sink::Webhook(webhook) => {
             let mut status = webhook.post(event).await.map_err(failed)?;
             if matches!(status.as_u16(), 502..=504) {
-                tokio::time::sleep(WEBHOOK_RETRY).await;
+                tokio::time::sleep(webhook.retry).await;
                 status = webhook.post(event).await.map_err(failed)?;
             }
             if status.is_success() { Ok(()) } else { Err(failed(format!("status {}", status.as_u16()))) }

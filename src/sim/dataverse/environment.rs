@@ -1,22 +1,18 @@
-//! The environment itself: its state behind one lock, the steps, the work in the background, and direct changes
-//! without HTTP for tests and demonstrations. Knows no request.
+//! The environment itself: its state behind one lock, the steps, the work in the background, and what can be looked
+//! at. Knows no request.
 
-use super::body;
-use super::cell::{Cell, Row};
-use super::decimal::Decimal;
+use super::cell::Row;
 use super::deliver::{self, FailedJob, Sink};
-use super::errors::{self, ApiError};
+use super::errors::ApiError;
 use super::events::{RaisedEvent, Step};
 use super::faults::Faults;
+use super::furnish;
 use super::log::Log;
 use super::protection::Gate;
-use super::schema::TableDef;
 use super::store::{Links, Rows, State};
 use super::world::{Auth, Origin, Settings, User, World};
 use super::write::{Commit, Writer};
 use chrono::{DateTime, Utc};
-use serde_json::Value;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,7 +57,9 @@ impl Environment {
     /// An environment with its users, team, business unit and currency (EUR), and no other rows.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let mut state = State::new(settings.seed);
+        // Two environments with one seed still have ids of their own.
+        let [.., a, b, c, d, e, f, g, h] = settings.organization.into_bytes();
+        let mut state = State::new(settings.seed ^ u64::from_be_bytes([a, b, c, d, e, f, g, h]));
         let user = |state: &mut State, object: u128| User { id: state.guid(), object_id: Uuid::from_u128(object) };
         let world = World {
             organization: settings.organization,
@@ -74,7 +72,7 @@ impl Environment {
             base_currency: state.guid(),
             schema: settings.schema,
         };
-        furnish(&mut state, &world);
+        furnish::furnish(&mut state, &world);
         Self(Arc::new(Inner {
             world,
             epoch: settings.epoch,
@@ -183,78 +181,6 @@ impl Environment {
         locked(&self.0.state).sequence
     }
 
-    /// Creates a row; the body is that of a POST.
-    ///
-    /// # Errors
-    /// What the Web API refuses.
-    pub fn create(&self, origin: &Origin, table: &str, value: &Value) -> Result<Uuid, ApiError> {
-        let def = self.table(table)?;
-        let body = body::read(&self.0.world.schema, def, &self.0.world.base_url, value)?;
-        self.transact(origin, |writer| {
-            let changes = body.resolve(writer.state, &writer.world.schema, def)?;
-            let commit = writer.create(def, body.id, changes)?;
-            Ok((commit.id, vec![commit]))
-        })
-    }
-
-    /// Changes an existing row; the body is that of a PATCH.
-    ///
-    /// # Errors
-    /// What the Web API refuses.
-    pub fn update(&self, origin: &Origin, table: &str, id: Uuid, value: &Value) -> Result<(), ApiError> {
-        let def = self.table(table)?;
-        let body = body::read(&self.0.world.schema, def, &self.0.world.base_url, value)?;
-        self.transact(origin, |writer| {
-            let changes = body.resolve(writer.state, &writer.world.schema, def)?;
-            Ok(((), vec![writer.update(def, id, changes)?]))
-        })
-    }
-
-    /// Deletes a row.
-    ///
-    /// # Errors
-    /// What the Web API refuses.
-    pub fn delete(&self, origin: &Origin, table: &str, id: Uuid) -> Result<(), ApiError> {
-        let def = self.table(table)?;
-        self.transact(origin, |writer| Ok(((), writer.delete(def, id)?)))
-    }
-
-    /// Links a row of `table` to another.
-    ///
-    /// # Errors
-    /// What the Web API refuses.
-    pub fn associate(
-        &self,
-        origin: &Origin,
-        relationship: &str,
-        table: &str,
-        id: Uuid,
-        other: Uuid,
-    ) -> Result<(), ApiError> {
-        self.transact(origin, |writer| Ok(((), vec![writer.associate(relationship, table, id, other)?])))
-    }
-
-    /// Removes a link.
-    ///
-    /// # Errors
-    /// What the Web API refuses.
-    pub fn disassociate(
-        &self,
-        origin: &Origin,
-        relationship: &str,
-        table: &str,
-        id: Uuid,
-        other: Uuid,
-    ) -> Result<(), ApiError> {
-        self.transact(origin, |writer| {
-            Ok(((), writer.disassociate(relationship, table, id, other)?.into_iter().collect()))
-        })
-    }
-
-    fn table(&self, name: &str) -> Result<&TableDef, ApiError> {
-        self.0.world.schema.tables.get(name).ok_or_else(|| errors::no_resource(name))
-    }
-
     /// Runs one transaction and raises the events of its commits.
     pub(super) fn transact<T>(
         &self,
@@ -285,7 +211,8 @@ impl Environment {
         for commit in commits {
             for step in steps.iter().filter(|step| step.wants(commit, origin)) {
                 let ids = super::context::Ids { operation: state.guid(), request, correlation, step: step.id };
-                let event = RaisedEvent::new(&self.0.world, commit, origin, ids, step);
+                let names = |table: &str, id: Uuid| state.name(&self.0.world.schema, table, id);
+                let event = RaisedEvent::new(&self.0.world, commit, origin, ids, step, &names);
                 if let Sink::Collect(collector) = &step.sink {
                     collector.push(event);
                     continue;
@@ -357,41 +284,4 @@ impl Drop for Busy {
     fn drop(&mut self) {
         self.0.0.busy.send_modify(|count| *count = count.saturating_sub(1));
     }
-}
-
-fn furnish(state: &mut State, world: &World) {
-    let text = |text: &str| Cell::Text(text.to_owned());
-    let mut put = |table: &str, id: Uuid, cells: Vec<(&str, Cell)>| {
-        let Some(def) = world.schema.tables.get(table) else { return };
-        let columns: BTreeMap<String, Cell> = cells
-            .into_iter()
-            .filter(|(name, _)| def.columns.contains_key(*name))
-            .map(|(name, cell)| (name.to_owned(), cell))
-            .collect();
-        state.put(table, id, columns);
-    };
-    put("businessunit", world.business_unit, vec![("name", text("Root"))]);
-    put("team", world.team, vec![("name", text("Everybody"))]);
-    for (user, name, domain) in [
-        (world.person, "Mara Keller", "mara.keller@example.com"),
-        (world.service, "# dataverse-sync", "dataverse-sync@example.com"),
-    ] {
-        let object = Cell::Guid(user.object_id);
-        put(
-            "systemuser",
-            user.id,
-            vec![("fullname", text(name)), ("domainname", text(domain)), ("azureactivedirectoryobjectid", object)],
-        );
-    }
-    put(
-        "transactioncurrency",
-        world.base_currency,
-        vec![
-            ("currencyname", text("Euro")),
-            ("isocurrencycode", text("EUR")),
-            ("currencysymbol", text("€")),
-            ("exchangerate", Cell::Decimal(Decimal::new(10_000_000_000, 10))),
-            ("currencyprecision", Cell::Int(2)),
-        ],
-    );
 }

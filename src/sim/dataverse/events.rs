@@ -1,6 +1,6 @@
 //! Steps and the events they raise: what a webhook or a queue gets to see. Knows contexts, not how they are delivered.
 
-use super::context::{self, Ids, Image, Source, Strip};
+use super::context::{self, Ids, Image, Names, Source, Strip};
 use super::deliver::Sink;
 use super::world::{Origin, World};
 use super::write::{Commit, Message};
@@ -139,9 +139,23 @@ pub struct QueueMessage {
 }
 
 impl RaisedEvent {
-    pub(super) fn new(world: &World, commit: &Commit, origin: &Origin, ids: Ids, step: &Step) -> Self {
-        let source =
-            Source { world, commit, origin, ids, pre_image: step.pre_image.as_ref(), post_image: step.image.as_ref() };
+    pub(super) fn new(
+        world: &World,
+        commit: &Commit,
+        origin: &Origin,
+        ids: Ids,
+        step: &Step,
+        names: &Names<'_>,
+    ) -> Self {
+        let source = Source {
+            world,
+            commit,
+            origin,
+            ids,
+            pre_image: step.pre_image.as_ref(),
+            post_image: step.image.as_ref(),
+            names,
+        };
         // Which of the three forms the service has is not known: all occur.
         let strip = match ids.operation.as_u128() % 3 {
             0 => Strip::Absent,

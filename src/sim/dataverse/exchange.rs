@@ -133,6 +133,11 @@ impl Exchange {
                 "Header Content-Type must be application/json.",
             ));
         }
+        for name in ["callerobjectid", "mscrmcallerid"] {
+            if headers.contains_key(name) {
+                return Err(errors::not_simulated("acting on behalf of another user"));
+            }
+        }
         let authority = parts.uri.authority().map(ToString::to_string).or_else(|| text("host").map(str::to_owned));
         let base = match authority {
             Some(authority) => format!("{}://{authority}", parts.uri.scheme_str().unwrap_or("http")),

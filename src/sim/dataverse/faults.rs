@@ -19,6 +19,8 @@ pub enum Effect {
         /// For `Retry-After`.
         retry_after: Option<Duration>,
     },
+    /// The effect happens, then a gateway answers with this status and a page instead of JSON.
+    StatusAfter(u16),
     /// The connection is closed, without effect.
     HangupBefore,
     /// The effect happens, then the connection is closed without an answer.

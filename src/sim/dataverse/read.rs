@@ -33,7 +33,7 @@ pub fn one(environment: &Environment, exchange: &Exchange, segment: &Segment) ->
         if exchange.if_none_match == Some(Match::Etag(row.etag())) {
             return Ok(Answer { status: StatusCode::NOT_MODIFIED, headers: Vec::new(), body: None });
         }
-        let answer = Answer::ok(render::entity(state, exchange, def, row, true)?);
+        let answer = Answer::ok(render::entity((state, schema), exchange, def, row, true)?);
         Ok(answer.with("etag", row.etag()))
     })
 }
@@ -95,7 +95,7 @@ fn many(
             .iter()
             .skip(query.skip)
             .take(page)
-            .map(|row| render::entity(state, exchange, def, row, false))
+            .map(|row| render::entity((state, &environment.world().schema), exchange, def, row, false))
             .collect::<Result<_, _>>()?;
         let mut body = Map::new();
         body.insert("@odata.context".into(), Value::from(exchange.link(&format!("$metadata#{}", def.set))));

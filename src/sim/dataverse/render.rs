@@ -3,7 +3,7 @@
 use super::cell::{Cell, Row, choices_text, time_text};
 use super::errors::{self, ApiError};
 use super::exchange::Exchange;
-use super::schema::{Kind, TableDef};
+use super::schema::{Kind, Schema, TableDef};
 use super::store::State;
 use serde_json::{Map, Number, Value};
 
@@ -15,7 +15,13 @@ const NAVIGATION: &str = "Microsoft.Dynamics.CRM.associatednavigationproperty";
 ///
 /// # Errors
 /// A `$select` of what the table does not have.
-pub fn entity(state: &State, exchange: &Exchange, def: &TableDef, row: &Row, context: bool) -> Result<Value, ApiError> {
+pub fn entity(
+    (state, schema): (&State, &Schema),
+    exchange: &Exchange,
+    def: &TableDef,
+    row: &Row,
+    context: bool,
+) -> Result<Value, ApiError> {
     let select = exchange.address.query.select.as_ref();
     let mut members = Map::new();
     if context {
@@ -45,7 +51,7 @@ pub fn entity(state: &State, exchange: &Exchange, def: &TableDef, row: &Row, con
         if matches!(column.kind, Kind::Parties(_)) {
             continue;
         }
-        annotate(state, exchange, def, &name, row.get(&column.name), &mut members);
+        annotate((state, schema), exchange, def, &name, row.get(&column.name), &mut members);
         members.insert(name, row.get(&column.name).map_or(Value::Null, value));
     }
     Ok(Value::Object(members))
@@ -56,7 +62,7 @@ fn property(def: &TableDef, column: &str) -> String {
 }
 
 fn annotate(
-    state: &State,
+    (state, schema): (&State, &Schema),
     exchange: &Exchange,
     def: &TableDef,
     property: &str,
@@ -77,12 +83,7 @@ fn annotate(
                 add(NAVIGATION, navigation.clone());
             }
             add(TABLE, table.clone());
-            let name = state.row(table, *id).and_then(|row| {
-                row.columns
-                    .iter()
-                    .find(|(name, _)| matches!(name.as_str(), "name" | "fullname"))
-                    .map(|(_, c)| c.to_string())
-            });
+            let name = state.name(schema, table, *id);
             if let Some(name) = name {
                 add(FORMATTED, name);
             }

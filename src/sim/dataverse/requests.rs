@@ -102,11 +102,12 @@ async fn patch(
             return Ok((First::Missing(found), Vec::new()));
         };
         conditions(exchange, def, &row)?;
+        if body.id.is_some_and(|given| given != id) {
+            return Err(errors::invalid_argument("The primary key of a row cannot be changed."));
+        }
         let mut changes = body.resolve(writer.state, schema, def)?;
         if let Found::ByKey(_, values) = &found {
             changes.retain(|name, _| !values.iter().any(|(key, _)| key == name));
-        } else if body.id.is_some_and(|given| given != id) {
-            return Err(errors::invalid_argument("The primary key of a row cannot be changed."));
         }
         let commit = writer.update(def, id, changes)?;
         Ok((First::Updated(commit.after.clone().unwrap_or(row)), vec![commit]))
@@ -198,7 +199,8 @@ fn written(
         // The address is echoed as it came: for a key it does not tell the id.
         return Ok(Answer::empty().with("odata-entityid", exchange.link(echo)));
     }
-    let body = environment.read(|state| render::entity(state, exchange, def, row, true))?;
+    let body =
+        environment.read(|state| render::entity((state, &environment.world().schema), exchange, def, row, true))?;
     let mut answer =
         Answer::ok(body).with("preference-applied", "return=representation".to_owned()).with("etag", row.etag());
     if created {

@@ -10,6 +10,7 @@ pub fn sample_schema() -> Schema {
         .with(business_unit())
         .with(user())
         .with(team())
+        .with(owner())
         .with(currency())
         .with(account())
         .with(contact())
@@ -45,6 +46,11 @@ fn team() -> TableDef {
     let mut table = TableDef::new("Team", "teams", "name").with(column("name", Kind::Text(160)));
     table.named_primary_key = false;
     table
+}
+
+/// What the relationship behind an owner column refers to. It has no rows of its own.
+fn owner() -> TableDef {
+    TableDef::new("Owner", "owners", "name").with(column("name", Kind::Text(160)).read_only())
 }
 
 fn currency() -> TableDef {

@@ -72,6 +72,13 @@ impl State {
         self.rows.get(table)?.get(&id)
     }
 
+    /// The primary name of a row.
+    #[must_use]
+    pub fn name(&self, schema: &Schema, table: &str, id: Uuid) -> Option<String> {
+        let column = &schema.tables.get(table)?.primary_name;
+        self.row(table, id)?.get(column).map(ToString::to_string)
+    }
+
     /// The row with these key values.
     ///
     /// # Errors

@@ -184,7 +184,7 @@ fn decimal(column: &ColumnDef, text: &str) -> Result<Decimal, ApiError> {
 #[must_use]
 pub fn order(left: &Cell, right: &Cell) -> Option<Ordering> {
     Some(match (left, right) {
-        (Cell::Text(a), Cell::Text(b)) => fold(a).cmp(&fold(b)),
+        (Cell::Text(a), Cell::Text(b)) => folded(a).cmp(folded(b)),
         (Cell::Int(a) | Cell::Choice(a), Cell::Int(b) | Cell::Choice(b)) => a.cmp(b),
         (Cell::Decimal(a) | Cell::Money(a), Cell::Decimal(b) | Cell::Money(b)) => a.cmp(b),
         (Cell::Double(a), Cell::Double(b)) => a.parse::<f64>().ok()?.total_cmp(&b.parse::<f64>().ok()?),
@@ -196,8 +196,7 @@ pub fn order(left: &Cell, right: &Cell) -> Option<Ordering> {
     })
 }
 
-/// What SQL calls the same text.
-#[must_use]
-pub fn fold(text: &str) -> String {
-    text.trim_end_matches(' ').to_lowercase()
+/// What SQL compares of a text.
+fn folded(text: &str) -> impl Iterator<Item = char> + '_ {
+    text.trim_end_matches(' ').chars().flat_map(char::to_lowercase)
 }

@@ -216,6 +216,17 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn every_other_text_survives_quoting_and_encoding(text in "[^/<>*%&:\\\\?+\\x00]{1,40}") {
+            let quoted = text.replace('\'', "''");
+            let encoded = percent_encoding::utf8_percent_encode(&quoted, percent_encoding::NON_ALPHANUMERIC);
+            let address = parse(&format!("/api/data/v9.2/accounts(accountnumber='{encoded}',x=1)")).unwrap();
+            let Some(Predicate::Named(named)) = &address.segments[0].predicate else { panic!() };
+            proptest::prop_assert_eq!(&named[0].1, &Literal::Text(text));
+        }
+    }
+
     #[test]
     fn what_is_no_address_is_refused() {
         for text in [

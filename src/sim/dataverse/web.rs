@@ -44,6 +44,14 @@ pub async fn serve(environment: Environment, port: u16) -> std::io::Result<Serve
     .await
 }
 
+/// What a gateway in between answers: no JSON, none of the service's headers.
+fn gateway(status: u16) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from_static(b"<html><body>gateway</body></html>"));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static("text/html"));
+    response
+}
+
 impl Environment {
     /// Answers one request, or hangs up. What it changes is changed even if the caller stops waiting.
     pub async fn handle(&self, request: Request<Bytes>) -> Reply {
@@ -132,6 +140,9 @@ impl Environment {
         sleep(after + half).await;
         if effect == Some(Effect::HangupAfter) {
             return (Reply::Hangup, None);
+        }
+        if let Some(Effect::StatusAfter(status)) = effect {
+            return (Reply::Answer(gateway(status)), None);
         }
         match outcome {
             Ok(answer) => (Reply::Answer(self.response(answer, entry.remaining)), None),

@@ -71,7 +71,7 @@ impl Settings {
     pub fn new(organization: Uuid, schema: Schema) -> Self {
         Self {
             organization,
-            base_url: format!("https://org{}.crm.dynamics.com", &organization.simple().to_string()[..8]),
+            base_url: format!("https://org{:08x}.crm.dynamics.com", organization.as_u128() >> 96),
             seed: 1,
             epoch: Utc.with_ymd_and_hms(2026, 1, 5, 8, 0, 0).single().unwrap_or_default(),
             race_window: Duration::ZERO,

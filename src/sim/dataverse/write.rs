@@ -61,9 +61,9 @@ pub struct Commit {
     pub sequence: u64,
     /// What happened.
     pub message: Message,
-    /// To which table's
+    /// Table of the row; of the row that the request named first, for links.
     pub table: String,
-    /// row.
+    /// The row.
     pub id: Uuid,
     /// What the client sent.
     pub sent: Changes,
