@@ -61,6 +61,8 @@ pub(super) struct Acquire<'a> {
     pub(super) clock: &'a dyn Clock,
     pub(super) limits: &'a Limits,
     pub(super) deadline: Duration,
+    /// How long a second delivery of an event that is being worked on waits for the first.
+    pub(super) duplicate_wait: Duration,
 }
 
 impl Acquire<'_> {
@@ -83,11 +85,8 @@ impl Acquire<'_> {
                 Claimed::IdReused => return Err(Failure::IdReused),
                 Claimed::Busy { until_ms, same_event } => (until_ms, same_event),
             };
-            let patience = if same_event {
-                self.deadline.min(started.saturating_add(self.limits.duplicate_wait))
-            } else {
-                self.deadline
-            };
+            let patience =
+                if same_event { self.deadline.min(started.saturating_add(self.duplicate_wait)) } else { self.deadline };
             pause = (pause * 2).min(LOOK_MAX);
             let wait = pause.mul_f64(0.5 + jitter() / 2.0);
             if self.clock.monotonic().saturating_add(wait) > patience {

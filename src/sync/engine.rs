@@ -166,8 +166,13 @@ impl Engine {
             let version = version(state, job.event, arrival_ms);
             plan(state, &change(&version, &job.mapped), &job.groups).touches()
         };
-        let acquire =
-            Acquire { ledger: &parts.ledger, clock: parts.clock.as_ref(), limits: &parts.mapping.limits, deadline };
+        // a message that fails comes back at once and soon dies: until it can be stored for later, waiting costs less
+        let duplicate_wait = match delivery.channel {
+            Channel::Webhook => parts.mapping.limits.duplicate_wait,
+            Channel::Queue => parts.mapping.limits.queue_deadline,
+        };
+        let (limits, clock) = (&parts.mapping.limits, parts.clock.as_ref());
+        let acquire = Acquire { ledger: &parts.ledger, clock, limits, deadline, duplicate_wait };
         let mut claim = match acquire.claim(job.partition.key(), job.event, delivery.arrival_ms, &touches).await? {
             Ok(claim) => claim,
             Err(before) => return Ok(Outcome::Duplicate(words(&before))),

@@ -17,9 +17,7 @@ async fn race(toml: &str, policy: &str, rival: serde_json::Value) -> (World, Str
     let events = world.events().await;
     let instance = world.instance();
     // warm the metadata, so that the rival can be timed
-    let warm = world.create("account", json!({ "name": "warm", "accountnumber": "W" }));
-    redeliver(&instance, &world.events().await[0]).await;
-    world.delete("account", warm);
+    world.create("account", json!({ "name": "warm", "accountnumber": "W" }));
     redeliver(&instance, &world.events().await[0]).await;
     let (target, service) = (world.target.clone(), world.target.service());
     let mut rival = rival;
@@ -43,10 +41,10 @@ async fn the_loser_by_guid_and_by_key_ends_with_our_values_under_both_policies()
         for policy in ["same-source", "multi-source"] {
             let (world, words, duplicates) = race(toml, policy, rival.clone()).await;
             assert_eq!((words.as_str(), duplicates), ("applied: raced", 1), "{policy}");
-            let rows = world.target.rows("account");
-            assert_eq!(rows.len(), 1, "{policy}");
-            let row = rows.values().next().unwrap();
-            assert_eq!(format!("{:?}", row.get("name").unwrap()), "Text(\"ours\")", "{policy}");
+            let names: Vec<String> =
+                world.target.rows("account").values().map(|row| format!("{:?}", row.get("name").unwrap())).collect();
+            assert_eq!(names.len(), 2, "{policy}: {names:?}");
+            assert!(names.contains(&"Text(\"ours\")".to_owned()), "{policy}: {names:?}");
         }
     }
 }
@@ -63,7 +61,7 @@ async fn if_the_winner_wrote_our_values_nothing_is_sent_again() {
         .iter()
         .filter(|record| record.method == http::Method::PATCH && record.table.as_deref() == Some("account"))
         .count();
-    // the two of warming up, and ours: the read-back made a second one needless
+    // the one of warming up, and ours: the read-back made a second one needless
     assert_eq!(patches, 2);
 }
 

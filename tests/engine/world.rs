@@ -58,7 +58,7 @@ impl World {
         let mapping = config::file::compile("sync.toml", toml).unwrap();
         let environment = |number: u128, more: &mut dyn FnMut(&mut Settings)| {
             let mut settings = Settings::new(Uuid::from_u128(number), sample_schema());
-            settings.seed = u64::try_from(number).unwrap();
+            settings.seed = 7 * u64::try_from(number).unwrap();
             more(&mut settings);
             Environment::new(settings)
         };
