@@ -121,10 +121,19 @@ impl Instance {
         let _ = self.status.subscribe().wait_for(|s| *s == Status::Down).await;
     }
 
-    /// Watches for the death of what is running now.
-    #[must_use]
-    pub fn deaths(&self) -> watch::Receiver<(u64, Death)> {
-        self.deaths.subscribe()
+    /// Waits until what is under way is cut. A dead process cuts its connections itself, and one that was refused is
+    /// tried again; so the death of a handler counts only where no process is behind it.
+    pub async fn cut(&self) -> Death {
+        let mut deaths = self.deaths.subscribe();
+        loop {
+            if deaths.changed().await.is_err() {
+                return Death::Instance;
+            }
+            let death = deaths.borrow_and_update().1;
+            if death == Death::Instance || matches!(self.source, Source::Attached(_)) {
+                return death;
+            }
+        }
     }
 
     /// How often its handler died or was replaced.
@@ -158,6 +167,18 @@ impl Instance {
     pub fn start(&self) {
         self.status.send_replace(Status::Starting);
         let _ = self.commands.send(Command::Start);
+    }
+
+    /// SIGKILL to the handler, behind the host's back; returns when the host has noticed.
+    ///
+    /// # Errors
+    /// When there is no process.
+    pub async fn crash(&self) -> std::io::Result<()> {
+        let mut deaths = self.deaths.subscribe();
+        let before = deaths.borrow_and_update().0;
+        self.signal(Signal::Kill).await?;
+        let _ = deaths.wait_for(|(count, _)| *count > before).await;
+        Ok(())
     }
 
     /// Sends a signal to the handler.
@@ -316,6 +337,7 @@ impl Instance {
 
     /// The host's rules about exit codes.
     fn ended(&self, code: i32, process: &Process, address: SocketAddr, launch: &Launch) -> Next {
+        self.status.send_replace(Status::Starting);
         self.died(Death::Handler);
         let name = launch.program.display();
         match code {

@@ -13,6 +13,7 @@
 //! notices, fails what was under way (so messages come back at once) and counts the exit; [`Host::kill`] takes the
 //! whole instance away, so nobody abandons anything: locks run out, and a fresh instance takes its place.
 
+pub mod broker;
 pub mod envelope;
 pub mod front;
 pub mod function;
@@ -35,6 +36,7 @@ mod tests;
 pub mod verdict;
 mod work;
 
+pub use broker::{BrokerSettings, serve_broker};
 pub use front::FunctionKeys;
 pub use identity::{Identity, IdentitySettings};
 pub use instance::Status;
@@ -213,12 +215,12 @@ impl Host {
     }
 
     /// Kills only the handler (SIGKILL): what was under way fails, messages come back at once, and the host starts
-    /// another; the third time within 30 minutes each it gives up.
+    /// another; the third time within 30 minutes each it gives up. Returns when the host has noticed.
     ///
     /// # Errors
     /// No such instance or no process.
     pub async fn crash(&self, instance: usize) -> Result<(), String> {
-        self.get(instance)?.signal(Signal::Kill).await.map_err(|e| e.to_string())
+        self.get(instance)?.crash().await.map_err(|e| e.to_string())
     }
 
     /// Makes a handler stand still (SIGSTOP), as a stalled machine does; the host around it goes on.

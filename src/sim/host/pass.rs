@@ -33,9 +33,8 @@ pub async fn pass(
     invocation: Uuid,
     timeout: Option<Duration>,
 ) -> Response<Bytes> {
-    let mut deaths = instance.deaths();
     let Ok(address) = instance.ready().await else { return status(StatusCode::SERVICE_UNAVAILABLE) };
-    deaths.mark_unchanged();
+    let cut = instance.cut();
     let host = address.to_string();
     let passed = match mode {
         Mode::Proxying => proxied(request, &host, invocation),
@@ -65,7 +64,7 @@ pub async fn pass(
     tokio::select! {
         biased;
         answer = work => answer,
-        _ = deaths.changed() => status(match deaths.borrow().1 {
+        death = cut => status(match death {
             Death::Handler => StatusCode::INTERNAL_SERVER_ERROR,
             Death::Instance => StatusCode::BAD_GATEWAY,
         }),

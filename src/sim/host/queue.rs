@@ -94,7 +94,6 @@ struct State {
     ready: BTreeMap<u64, Message>,
     locked: HashMap<Uuid, Locked>,
     scheduled: BTreeMap<(Instant, u64), Message>,
-    dead: Vec<DeadLetter>,
     seen: HashSet<String>,
     seen_order: VecDeque<(Instant, String)>,
     sequence: u64,
@@ -108,6 +107,8 @@ struct Inner {
     state: Mutex<State>,
     /// Something became ready, or a nearer deadline exists.
     changed: Notify,
+    /// Where messages go that are given up; the dead letters' own queue has none.
+    dead: Option<Queue>,
 }
 
 /// The queue. Clones share it.
@@ -115,11 +116,16 @@ struct Inner {
 pub struct Queue(Arc<Inner>);
 
 impl Queue {
-    /// An empty queue.
+    /// An empty queue, and an empty one for its dead letters.
     #[must_use]
     pub fn new(settings: QueueSettings) -> Self {
+        let endless = QueueSettings { max_delivery_count: u32::MAX, duplicate_window: None, ..settings.clone() };
+        Self::with_dead(settings, Some(Self::with_dead(endless, None)))
+    }
+
+    fn with_dead(settings: QueueSettings, dead: Option<Self>) -> Self {
         let (started, state) = (Instant::now(), Mutex::new(State::default()));
-        Self(Arc::new(Inner { settings, started, state, changed: Notify::new() }))
+        Self(Arc::new(Inner { settings, started, state, changed: Notify::new(), dead }))
     }
 
     /// Sends a message. Returns its sequence number, or `None` if duplicate detection dropped it.
@@ -160,24 +166,29 @@ impl Queue {
             let changed = self.0.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let deadline = {
-                let mut state = self.lock();
-                self.advance(&mut state);
-                if let Some((_, mut message)) = state.ready.pop_first() {
-                    message.delivery_count += 1;
-                    state.counts.delivered += 1;
-                    state.counts.redelivered += u64::from(message.delivery_count > 1);
-                    let until = Instant::now() + self.0.settings.lock_duration;
-                    let token = Uuid::new_v4();
-                    state.locked.insert(token, Locked { message: message.clone(), until });
-                    drop(state);
-                    self.0.changed.notify_waiters();
-                    return Received { message, token, locked_until: self.wall(until) };
-                }
-                Self::next_deadline(&state)
-            };
+            if let Some(received) = self.try_receive() {
+                return received;
+            }
+            let deadline = Self::next_deadline(&self.lock());
             wait(changed, deadline).await;
         }
+    }
+
+    /// Locks the next message if one is ready.
+    #[must_use]
+    pub fn try_receive(&self) -> Option<Received> {
+        let mut state = self.lock();
+        self.advance(&mut state);
+        let (_, mut message) = state.ready.pop_first()?;
+        message.delivery_count = message.delivery_count.saturating_add(1);
+        state.counts.delivered += 1;
+        state.counts.redelivered += u64::from(message.delivery_count > 1);
+        let until = Instant::now() + self.0.settings.lock_duration;
+        let token = Uuid::new_v4();
+        state.locked.insert(token, Locked { message: message.clone(), until });
+        drop(state);
+        self.0.changed.notify_waiters();
+        Some(Received { message, token, locked_until: self.wall(until) })
     }
 
     /// Removes a message for good.
@@ -193,10 +204,9 @@ impl Queue {
     /// # Errors
     /// When the lock is lost.
     pub fn abandon(&self, token: Uuid) -> Result<(), LockLost> {
-        let max = self.0.settings.max_delivery_count;
         self.settle(token, |state, message| {
             state.counts.abandoned += 1;
-            give_back(state, message, max);
+            self.give_back(state, message);
         })
     }
 
@@ -205,10 +215,7 @@ impl Queue {
     /// # Errors
     /// When the lock is lost.
     pub fn dead_letter(&self, token: Uuid, reason: &str) -> Result<(), LockLost> {
-        self.settle(token, |state, message| {
-            state.counts.dead_lettered += 1;
-            state.dead.push(DeadLetter { message, reason: reason.to_owned() });
-        })
+        self.settle(token, |state, message| self.bury(state, message, reason))
     }
 
     /// Starts the lock's duration again.
@@ -255,18 +262,37 @@ impl Queue {
         }
     }
 
-    /// The dead letters, oldest first.
+    /// The dead letters that nobody took yet, in order.
     #[must_use]
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
-        let mut state = self.lock();
-        self.advance(&mut state);
-        state.dead.clone()
+        self.advance(&mut self.lock());
+        let Some(dead) = &self.0.dead else { return Vec::new() };
+        let mut state = dead.lock();
+        dead.advance(&mut state);
+        let locked = state.locked.values().map(|l| &l.message);
+        let mut all: Vec<&Message> = state.ready.values().chain(locked).collect();
+        all.sort_by_key(|m| m.sequence_number);
+        let letter =
+            |m: &Message| DeadLetter { message: m.clone(), reason: m.dead_letter_reason.clone().unwrap_or_default() };
+        all.into_iter().map(letter).collect()
     }
 
-    /// Takes the dead letters out.
+    /// The queue of the dead letters (`<queue>/$deadletterqueue`); it has none itself.
     #[must_use]
-    pub fn take_dead_letters(&self) -> Vec<DeadLetter> {
-        std::mem::take(&mut self.lock().dead)
+    pub fn dead_letter_queue(&self) -> Option<Self> {
+        self.0.dead.clone()
+    }
+
+    /// The wall clock of this queue.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.wall(Instant::now())
+    }
+
+    /// How this queue behaves.
+    #[must_use]
+    pub fn settings(&self) -> &QueueSettings {
+        &self.0.settings
     }
 
     /// What happened so far.
@@ -296,9 +322,31 @@ impl Queue {
         for token in lost {
             if let Some(locked) = state.locked.remove(&token) {
                 state.counts.locks_lost += 1;
-                give_back(state, locked.message, self.0.settings.max_delivery_count);
+                self.give_back(state, locked.message);
             }
         }
+    }
+
+    /// A message keeps its place in the queue when it comes back; when its deliveries are used up, it is buried.
+    fn give_back(&self, state: &mut State, message: Message) {
+        if message.delivery_count < self.0.settings.max_delivery_count {
+            state.ready.insert(message.sequence_number, message);
+        } else {
+            self.bury(state, message, "MaxDeliveryCountExceeded");
+        }
+    }
+
+    /// Moves a message to the dead letters. The own state is locked before theirs, never the other way round.
+    fn bury(&self, state: &mut State, mut message: Message, reason: &str) {
+        let Some(dead) = &self.0.dead else {
+            state.ready.insert(message.sequence_number, message);
+            return;
+        };
+        state.counts.dead_lettered += 1;
+        message.dead_letter_reason = Some(reason.to_owned());
+        message.delivery_count = 0;
+        dead.lock().ready.insert(message.sequence_number, message);
+        dead.0.changed.notify_waiters();
     }
 
     fn next_deadline(state: &State) -> Option<Instant> {
@@ -315,16 +363,6 @@ impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A message keeps its place in the queue when it comes back.
-fn give_back(state: &mut State, message: Message, max_delivery_count: u32) {
-    if message.delivery_count < max_delivery_count {
-        state.ready.insert(message.sequence_number, message);
-        return;
-    }
-    state.counts.dead_lettered += 1;
-    state.dead.push(DeadLetter { message, reason: "MaxDeliveryCountExceeded".into() });
 }
 
 async fn wait(changed: impl Future<Output = ()>, deadline: Option<Instant>) {

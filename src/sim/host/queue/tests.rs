@@ -72,3 +72,18 @@ async fn a_scheduled_message_waits_for_its_time_and_idle_waits_for_it() {
     tokio::join!(consume, queue.idle());
     assert_eq!(start.elapsed(), Duration::from_secs(30));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_can_be_taken_out_under_a_lock_of_its_own() {
+    let queue = queue(1, None);
+    queue.send(NewMessage::new("a"));
+    queue.abandon(queue.receive().await.token).unwrap();
+    let dead = queue.dead_letter_queue().unwrap();
+    let first = dead.receive().await;
+    assert_eq!(first.message.dead_letter_reason.as_deref(), Some("MaxDeliveryCountExceeded"));
+    dead.abandon(first.token).unwrap();
+    let again = dead.receive().await;
+    assert_eq!((again.message.delivery_count, queue.dead_letters().len()), (2, 1));
+    dead.complete(again.token).unwrap();
+    assert!(queue.dead_letters().is_empty());
+}

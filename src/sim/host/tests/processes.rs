@@ -76,11 +76,7 @@ async fn a_crashed_handler_fails_its_requests_and_is_replaced_until_the_third_ti
     assert_ne!(host.pid(0), before);
     for _ in 0..2 {
         host.ready(0).await.unwrap();
-        let deaths = host.deaths();
         host.crash(0).await.unwrap();
-        while host.deaths() == deaths {
-            tokio::task::yield_now().await;
-        }
     }
     assert!(host.ready(0).await.is_err());
     assert!(host.log().contains("Exceeded http worker restart retry count") && host.log().contains("code 137"));
