@@ -16,6 +16,8 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(25);
 /// Errors in a row, none more than `ERRORS_APART` after the one before, at which the host gives up.
 const ERRORS_MAX: u32 = 3;
 const ERRORS_APART: Duration = Duration::from_secs(30 * 60);
+/// How many ports are tried.
+const PORT_ATTEMPTS_MAX: u32 = 100;
 /// An exit code that asks for a restart and is no error.
 const EXIT_RESTART: i32 = 200;
 
@@ -364,8 +366,17 @@ impl Instance {
     }
 }
 
+/// A port that nobody has. It lies below the range from which systems give ports by themselves (32768 and up on
+/// Linux), because it must stay free while one handler is gone and the next one is not there yet.
 fn free_port() -> std::io::Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    let mut last = std::io::Error::other("no attempt");
+    for _ in 0..PORT_ATTEMPTS_MAX {
+        match std::net::TcpListener::bind(("127.0.0.1", rand::random_range(20_000..32_000))) {
+            Ok(listener) => return Ok(listener.local_addr()?.port()),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// Asks `GET /` until somebody listens; any answer, and any other error, counts as ready.

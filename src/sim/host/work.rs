@@ -25,6 +25,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+/// After this time the platform's front end stops waiting for an answer (documented as 230 s; the status is assumed).
+const FRONT_TIMEOUT: Duration = Duration::from_secs(230);
+
 /// What happened so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -130,7 +133,11 @@ impl Shared {
         let answer = match self.routes.find(&request, &self.keys) {
             Found::Answer(code) => status(code),
             Found::Function(function, parameters) => match self.next_instance() {
-                Some(instance) => self.call(function, &instance, &request, &parameters).await,
+                Some(instance) => {
+                    let called = self.call(function, &instance, &request, &parameters);
+                    let cut = tokio::time::timeout(FRONT_TIMEOUT, called).await;
+                    cut.unwrap_or_else(|_| status(StatusCode::GATEWAY_TIMEOUT))
+                }
                 None => status(StatusCode::SERVICE_UNAVAILABLE),
             },
         };

@@ -24,7 +24,6 @@
 //! | `$top` 0 or above 1000; `$orderby` | done; ignored | 400; 501 |
 //! | continuation tokens | base64 of the key | `1!length!base64` as the service's, refused when made up |
 //! | no authorization; a wrong one | 403 `AuthorizationFailure` | 401 `NoAuthenticationInformation`; 403 `AuthenticationFailed` |
-//! | `PATCH` and `PUT` with `If-Match: *` on a missing entity | 404 | 404 |
 //!
 //! Not checked: the age of signatures (the stand-in's clock starts where its settings say) and the content of shared
 //! access signatures.
