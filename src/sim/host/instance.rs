@@ -16,6 +16,8 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(25);
 /// Errors in a row, none more than `ERRORS_APART` after the one before, at which the host gives up.
 const ERRORS_MAX: u32 = 3;
 const ERRORS_APART: Duration = Duration::from_secs(30 * 60);
+/// How many ports are tried.
+const PORT_ATTEMPTS_MAX: u32 = 100;
 /// An exit code that asks for a restart and is no error.
 const EXIT_RESTART: i32 = 200;
 
@@ -121,10 +123,19 @@ impl Instance {
         let _ = self.status.subscribe().wait_for(|s| *s == Status::Down).await;
     }
 
-    /// Watches for the death of what is running now.
-    #[must_use]
-    pub fn deaths(&self) -> watch::Receiver<(u64, Death)> {
-        self.deaths.subscribe()
+    /// Waits until what is under way is cut. A dead process cuts its connections itself, and one that was refused is
+    /// tried again; so the death of a handler counts only where no process is behind it.
+    pub async fn cut(&self) -> Death {
+        let mut deaths = self.deaths.subscribe();
+        loop {
+            if deaths.changed().await.is_err() {
+                return Death::Instance;
+            }
+            let death = deaths.borrow_and_update().1;
+            if death == Death::Instance || matches!(self.source, Source::Attached(_)) {
+                return death;
+            }
+        }
     }
 
     /// How often its handler died or was replaced.
@@ -158,6 +169,18 @@ impl Instance {
     pub fn start(&self) {
         self.status.send_replace(Status::Starting);
         let _ = self.commands.send(Command::Start);
+    }
+
+    /// SIGKILL to the handler, behind the host's back; returns when the host has noticed.
+    ///
+    /// # Errors
+    /// When there is no process.
+    pub async fn crash(&self) -> std::io::Result<()> {
+        let mut deaths = self.deaths.subscribe();
+        let before = deaths.borrow_and_update().0;
+        self.signal(Signal::Kill).await?;
+        let _ = deaths.wait_for(|(count, _)| *count > before).await;
+        Ok(())
     }
 
     /// Sends a signal to the handler.
@@ -316,6 +339,7 @@ impl Instance {
 
     /// The host's rules about exit codes.
     fn ended(&self, code: i32, process: &Process, address: SocketAddr, launch: &Launch) -> Next {
+        self.status.send_replace(Status::Starting);
         self.died(Death::Handler);
         let name = launch.program.display();
         match code {
@@ -342,8 +366,17 @@ impl Instance {
     }
 }
 
+/// A port that nobody has. It lies below the range from which systems give ports by themselves (32768 and up on
+/// Linux), because it must stay free while one handler is gone and the next one is not there yet.
 fn free_port() -> std::io::Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    let mut last = std::io::Error::other("no attempt");
+    for _ in 0..PORT_ATTEMPTS_MAX {
+        match std::net::TcpListener::bind(("127.0.0.1", rand::random_range(20_000..32_000))) {
+            Ok(listener) => return Ok(listener.local_addr()?.port()),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// Asks `GET /` until somebody listens; any answer, and any other error, counts as ready.

@@ -68,12 +68,11 @@ impl Client {
         envelope: &Json,
         timeout: Option<Duration>,
     ) -> Ending {
-        let mut deaths = instance.deaths();
         let address = match instance.ready().await {
             Ok(address) => address,
             Err(why) => return Ending::Failure(why),
         };
-        deaths.mark_unchanged();
+        let cut = instance.cut();
         let work = async {
             let answer = self.post(address, function, invocation, envelope).await;
             match answer.as_ref().map(judge) {
@@ -92,7 +91,7 @@ impl Client {
         tokio::select! {
             biased;
             ending = work => ending,
-            _ = deaths.changed() => match deaths.borrow().1 {
+            death = cut => match death {
                 Death::Handler => Ending::Failure("The handler process exited during the invocation".into()),
                 Death::Instance => Ending::Lost,
             },

@@ -72,8 +72,10 @@ pub struct Message {
     pub sequence_number: u64,
     /// `EnqueuedTime`.
     pub enqueued: DateTime<Utc>,
-    /// Deliveries so far, the present one included.
+    /// Deliveries so far, the present one included; counted anew among the dead letters.
     pub delivery_count: u32,
+    /// Why it is among the dead letters, if it is.
+    pub dead_letter_reason: Option<String>,
 }
 
 impl Message {
@@ -89,6 +91,7 @@ impl Message {
             sequence_number,
             enqueued,
             delivery_count: 0,
+            dead_letter_reason: None,
         }
     }
 }

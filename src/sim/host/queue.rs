@@ -10,6 +10,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+#[cfg(test)]
+mod tests;
+
 /// How a queue behaves.
 #[derive(Clone, Debug)]
 pub struct QueueSettings {
@@ -91,7 +94,6 @@ struct State {
     ready: BTreeMap<u64, Message>,
     locked: HashMap<Uuid, Locked>,
     scheduled: BTreeMap<(Instant, u64), Message>,
-    dead: Vec<DeadLetter>,
     seen: HashSet<String>,
     seen_order: VecDeque<(Instant, String)>,
     sequence: u64,
@@ -105,6 +107,8 @@ struct Inner {
     state: Mutex<State>,
     /// Something became ready, or a nearer deadline exists.
     changed: Notify,
+    /// Where messages go that are given up; the dead letters' own queue has none.
+    dead: Option<Queue>,
 }
 
 /// The queue. Clones share it.
@@ -112,11 +116,16 @@ struct Inner {
 pub struct Queue(Arc<Inner>);
 
 impl Queue {
-    /// An empty queue.
+    /// An empty queue, and an empty one for its dead letters.
     #[must_use]
     pub fn new(settings: QueueSettings) -> Self {
+        let endless = QueueSettings { max_delivery_count: u32::MAX, duplicate_window: None, ..settings.clone() };
+        Self::with_dead(settings, Some(Self::with_dead(endless, None)))
+    }
+
+    fn with_dead(settings: QueueSettings, dead: Option<Self>) -> Self {
         let (started, state) = (Instant::now(), Mutex::new(State::default()));
-        Self(Arc::new(Inner { settings, started, state, changed: Notify::new() }))
+        Self(Arc::new(Inner { settings, started, state, changed: Notify::new(), dead }))
     }
 
     /// Sends a message. Returns its sequence number, or `None` if duplicate detection dropped it.
@@ -157,24 +166,29 @@ impl Queue {
             let changed = self.0.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let deadline = {
-                let mut state = self.lock();
-                self.advance(&mut state);
-                if let Some((_, mut message)) = state.ready.pop_first() {
-                    message.delivery_count += 1;
-                    state.counts.delivered += 1;
-                    state.counts.redelivered += u64::from(message.delivery_count > 1);
-                    let until = Instant::now() + self.0.settings.lock_duration;
-                    let token = Uuid::new_v4();
-                    state.locked.insert(token, Locked { message: message.clone(), until });
-                    drop(state);
-                    self.0.changed.notify_waiters();
-                    return Received { message, token, locked_until: self.wall(until) };
-                }
-                Self::next_deadline(&state)
-            };
+            if let Some(received) = self.try_receive() {
+                return received;
+            }
+            let deadline = Self::next_deadline(&self.lock());
             wait(changed, deadline).await;
         }
+    }
+
+    /// Locks the next message if one is ready.
+    #[must_use]
+    pub fn try_receive(&self) -> Option<Received> {
+        let mut state = self.lock();
+        self.advance(&mut state);
+        let (_, mut message) = state.ready.pop_first()?;
+        message.delivery_count = message.delivery_count.saturating_add(1);
+        state.counts.delivered += 1;
+        state.counts.redelivered += u64::from(message.delivery_count > 1);
+        let until = Instant::now() + self.0.settings.lock_duration;
+        let token = Uuid::new_v4();
+        state.locked.insert(token, Locked { message: message.clone(), until });
+        drop(state);
+        self.0.changed.notify_waiters();
+        Some(Received { message, token, locked_until: self.wall(until) })
     }
 
     /// Removes a message for good.
@@ -190,10 +204,9 @@ impl Queue {
     /// # Errors
     /// When the lock is lost.
     pub fn abandon(&self, token: Uuid) -> Result<(), LockLost> {
-        let max = self.0.settings.max_delivery_count;
         self.settle(token, |state, message| {
             state.counts.abandoned += 1;
-            give_back(state, message, max);
+            self.give_back(state, message);
         })
     }
 
@@ -202,10 +215,7 @@ impl Queue {
     /// # Errors
     /// When the lock is lost.
     pub fn dead_letter(&self, token: Uuid, reason: &str) -> Result<(), LockLost> {
-        self.settle(token, |state, message| {
-            state.counts.dead_lettered += 1;
-            state.dead.push(DeadLetter { message, reason: reason.to_owned() });
-        })
+        self.settle(token, |state, message| self.bury(state, message, reason))
     }
 
     /// Starts the lock's duration again.
@@ -252,18 +262,37 @@ impl Queue {
         }
     }
 
-    /// The dead letters, oldest first.
+    /// The dead letters that nobody took yet, in order.
     #[must_use]
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
-        let mut state = self.lock();
-        self.advance(&mut state);
-        state.dead.clone()
+        self.advance(&mut self.lock());
+        let Some(dead) = &self.0.dead else { return Vec::new() };
+        let mut state = dead.lock();
+        dead.advance(&mut state);
+        let locked = state.locked.values().map(|l| &l.message);
+        let mut all: Vec<&Message> = state.ready.values().chain(locked).collect();
+        all.sort_by_key(|m| m.sequence_number);
+        let letter =
+            |m: &Message| DeadLetter { message: m.clone(), reason: m.dead_letter_reason.clone().unwrap_or_default() };
+        all.into_iter().map(letter).collect()
     }
 
-    /// Takes the dead letters out.
+    /// The queue of the dead letters (`<queue>/$deadletterqueue`); it has none itself.
     #[must_use]
-    pub fn take_dead_letters(&self) -> Vec<DeadLetter> {
-        std::mem::take(&mut self.lock().dead)
+    pub fn dead_letter_queue(&self) -> Option<Self> {
+        self.0.dead.clone()
+    }
+
+    /// The wall clock of this queue.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.wall(Instant::now())
+    }
+
+    /// How this queue behaves.
+    #[must_use]
+    pub fn settings(&self) -> &QueueSettings {
+        &self.0.settings
     }
 
     /// What happened so far.
@@ -293,9 +322,31 @@ impl Queue {
         for token in lost {
             if let Some(locked) = state.locked.remove(&token) {
                 state.counts.locks_lost += 1;
-                give_back(state, locked.message, self.0.settings.max_delivery_count);
+                self.give_back(state, locked.message);
             }
         }
+    }
+
+    /// A message keeps its place in the queue when it comes back; when its deliveries are used up, it is buried.
+    fn give_back(&self, state: &mut State, message: Message) {
+        if message.delivery_count < self.0.settings.max_delivery_count {
+            state.ready.insert(message.sequence_number, message);
+        } else {
+            self.bury(state, message, "MaxDeliveryCountExceeded");
+        }
+    }
+
+    /// Moves a message to the dead letters. The own state is locked before theirs, never the other way round.
+    fn bury(&self, state: &mut State, mut message: Message, reason: &str) {
+        let Some(dead) = &self.0.dead else {
+            state.ready.insert(message.sequence_number, message);
+            return;
+        };
+        state.counts.dead_lettered += 1;
+        message.dead_letter_reason = Some(reason.to_owned());
+        message.delivery_count = 0;
+        dead.lock().ready.insert(message.sequence_number, message);
+        dead.0.changed.notify_waiters();
     }
 
     fn next_deadline(state: &State) -> Option<Instant> {
@@ -314,97 +365,11 @@ impl Queue {
     }
 }
 
-/// A message keeps its place in the queue when it comes back.
-fn give_back(state: &mut State, message: Message, max_delivery_count: u32) {
-    if message.delivery_count < max_delivery_count {
-        state.ready.insert(message.sequence_number, message);
-        return;
-    }
-    state.counts.dead_lettered += 1;
-    state.dead.push(DeadLetter { message, reason: "MaxDeliveryCountExceeded".into() });
-}
-
 async fn wait(changed: impl Future<Output = ()>, deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => {
             let _ = tokio::time::timeout_at(deadline, changed).await;
         }
         None => changed.await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn queue(max_delivery_count: u32, duplicate_window: Option<Duration>) -> Queue {
-        Queue::new(QueueSettings { max_delivery_count, duplicate_window, ..QueueSettings::default() })
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_abandoned_message_comes_back_at_once_until_its_deliveries_are_used_up() {
-        let queue = queue(3, None);
-        queue.send(NewMessage::new("a"));
-        for count in 1..=3 {
-            let received = queue.receive().await;
-            assert_eq!(received.message.delivery_count, count);
-            queue.abandon(received.token).unwrap();
-        }
-        assert_eq!(queue.pending(), 0);
-        assert_eq!(queue.dead_letters()[0].reason, "MaxDeliveryCountExceeded");
-        assert_eq!(queue.counts().redelivered, 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lock_that_ran_out_cannot_settle_and_the_message_is_delivered_again() {
-        let queue = queue(10, None);
-        queue.send(NewMessage::new("a"));
-        let first = queue.receive().await;
-        let start = Instant::now();
-        let second = queue.receive().await;
-        assert_eq!(start.elapsed(), Duration::from_secs(60));
-        assert_eq!(second.message.delivery_count, 2);
-        assert_eq!(queue.complete(first.token), Err(LockLost));
-        assert_eq!(queue.complete(second.token), Ok(()));
-        assert_eq!(queue.complete(second.token), Err(LockLost));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_renewed_lock_holds() {
-        let queue = queue(10, None);
-        queue.send(NewMessage::new("a"));
-        let received = queue.receive().await;
-        for _ in 0..5 {
-            tokio::time::sleep(Duration::from_secs(50)).await;
-            queue.renew(received.token).unwrap();
-        }
-        assert_eq!(queue.complete(received.token), Ok(()));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn duplicates_within_the_window_are_dropped() {
-        let queue = queue(10, Some(Duration::from_secs(600)));
-        assert!(queue.send(NewMessage::new("a").id("1")).is_some());
-        assert!(queue.send(NewMessage::new("b").id("1")).is_none());
-        tokio::time::sleep(Duration::from_secs(600)).await;
-        assert!(queue.send(NewMessage::new("c").id("1")).is_some());
-        assert_eq!((queue.pending(), queue.counts().dropped), (2, 1));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_scheduled_message_waits_for_its_time_and_idle_waits_for_it() {
-        let queue = queue(10, None);
-        queue.send(NewMessage::new("later").delayed(Duration::from_secs(30)));
-        queue.send(NewMessage::new("now"));
-        let start = Instant::now();
-        let consume = async {
-            for expected in ["now", "later"] {
-                let received = queue.receive().await;
-                assert_eq!(received.message.body, expected);
-                queue.complete(received.token).unwrap();
-            }
-        };
-        tokio::join!(consume, queue.idle());
-        assert_eq!(start.elapsed(), Duration::from_secs(30));
     }
 }

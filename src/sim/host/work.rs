@@ -2,13 +2,14 @@
 //! Knows neither how instances are kept alive nor how the host is started.
 
 use super::envelope::{self, Call};
-use super::front::{self, Found, FunctionKeys, Mode, Routes};
+use super::front::{self, Found, FunctionKeys, Routes};
 use super::function::{Function, Target, Trigger};
 use super::instance::{Instance, Status};
 use super::invoke::{Client, Ending};
 use super::log::{Level, Log};
 use super::manifest::Manifest;
 use super::message::NewMessage;
+use super::pass::{Mode, pass};
 use super::pump::Settle;
 use super::queue::{Queue, Received};
 use super::verdict::{Outcome, http_output, queue_output};
@@ -23,6 +24,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
+
+/// After this time the platform's front end stops waiting for an answer (documented as 230 s; the status is assumed).
+const FRONT_TIMEOUT: Duration = Duration::from_secs(230);
 
 /// What happened so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -129,7 +133,11 @@ impl Shared {
         let answer = match self.routes.find(&request, &self.keys) {
             Found::Answer(code) => status(code),
             Found::Function(function, parameters) => match self.next_instance() {
-                Some(instance) => self.call(function, &instance, &request, &parameters).await,
+                Some(instance) => {
+                    let called = self.call(function, &instance, &request, &parameters);
+                    let cut = tokio::time::timeout(FRONT_TIMEOUT, called).await;
+                    cut.unwrap_or_else(|_| status(StatusCode::GATEWAY_TIMEOUT))
+                }
                 None => status(StatusCode::SERVICE_UNAVAILABLE),
             },
         };
@@ -153,7 +161,7 @@ impl Shared {
             return self.call_by_json(function, instance, request, parameters).await;
         };
         let invocation = self.begin(function, instance, "This function was programmatically called via the host APIs.");
-        let answer = front::pass(&self.sender, instance, mode, request, invocation, self.timeout).await;
+        let answer = pass(&self.sender, instance, mode, request, invocation, self.timeout).await;
         self.end(function, instance, invocation, &Ending::Success(Outcome::default()));
         answer
     }
