@@ -1,2 +1,8 @@
 //! The command line: parse and dispatch.
-fn main() {}
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    dataverse_sync::cli::main()
+}

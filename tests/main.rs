@@ -1,1 +1,15 @@
 //! The one integration test binary.
+#![forbid(unsafe_code)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly, helpers outside #[test] functions included"
+)]
+
+mod host;
+mod ledger;
+mod support;
+mod tables;

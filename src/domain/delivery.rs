@@ -50,3 +50,23 @@ pub struct Unfinished {
     /// When to come back, at the earliest.
     pub retry_after: Duration,
 }
+
+/// Why there is no [`Report`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotHandled {
+    /// Neither finished nor stored.
+    #[error("{0}")]
+    Unfinished(#[from] Unfinished),
+    /// The id was used before for the same row with other content. HTTP answers 422.
+    #[error("the id was used before for this row with other content")]
+    IdReused {
+        /// The event's id.
+        event_id: String,
+        /// Source table.
+        table: String,
+        /// The row, as the event names it.
+        row: String,
+        /// It is parked, so that a queue message may be completed; else the invocation fails and the broker keeps it.
+        stored: bool,
+    },
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 /// All tables and limits. Tables are found by the source's logical name.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Mapping {
     /// By source table.
     pub tables: BTreeMap<String, TableMap>,
@@ -19,6 +19,12 @@ impl Mapping {
     #[must_use]
     pub fn by_target(&self, target: &str) -> Option<&TableMap> {
         self.tables.values().find(|table| table.target == target)
+    }
+
+    /// The target's name of a source table; the same name for tables that are not synchronised.
+    #[must_use]
+    pub fn target_of<'a>(&'a self, source: &'a str) -> &'a str {
+        self.tables.get(source).map_or(source, |table| table.target.as_str())
     }
 }
 
@@ -54,6 +60,41 @@ pub struct TableMap {
     pub groups: Vec<BTreeSet<String>>,
     /// Rules for lookups, by target column.
     pub lookups: BTreeMap<String, LookupRule>,
+}
+
+impl TableMap {
+    /// A table that is alike on both sides, with the defaults of CONTRACT.
+    #[must_use]
+    pub fn new(source: &str) -> Self {
+        use OperationKind::{Create, Delete, Link, Update};
+        Self {
+            source: source.to_owned(),
+            target: source.to_owned(),
+            identity: Identity::Id,
+            duplicate_key: DuplicateKey::SameSource,
+            guard: Guard::Lease,
+            read: ReadFrom::Event,
+            parents: Parents::OnMissing,
+            deletes: Deletes::Delete,
+            operations: BTreeSet::from([Create, Update, Delete, Link]),
+            placeholder_name: "(awaiting sync)".to_owned(),
+            placeholder_set: BTreeMap::new(),
+            columns: ColumnMap::default(),
+            groups: Vec::new(),
+            lookups: BTreeMap::new(),
+        }
+    }
+
+    /// Whether the file names this column (by either name), so that the target must have it.
+    #[must_use]
+    pub fn is_named(&self, source: &str, target: &str) -> bool {
+        let in_key = matches!(&self.identity, Identity::Key(columns) if columns.iter().any(|column| column == target));
+        in_key
+            || self.columns.is_named(source)
+            || self.columns.values.contains_key(target)
+            || self.lookups.contains_key(target)
+            || self.groups.iter().any(|group| group.contains(target))
+    }
 }
 
 /// How a row is known in the target.
@@ -128,7 +169,7 @@ pub enum OperationKind {
 }
 
 /// Which columns are synchronised. `include`/`exclude` hold source names, `rename` source to target, `values` target names.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ColumnMap {
     /// `None`: all that both sides have (`["*"]`).
     pub include: Option<BTreeSet<String>>,
@@ -147,14 +188,40 @@ impl ColumnMap {
         self.rename.contains_key(source) || self.include.as_ref().is_some_and(|include| include.contains(source))
     }
 
-    /// The target's name of a source column; `None` if it is not synchronised.
+    /// The target's name of a source column; `None` if it is not synchronised: excluded, not included, or its name is what
+    /// another column is renamed to.
     #[must_use]
     pub fn target_name<'a>(&'a self, source: &'a str) -> Option<&'a str> {
-        let included = self.include.as_ref().is_none_or(|include| include.contains(source));
-        if self.exclude.contains(source) || !included && !self.rename.contains_key(source) {
+        if self.exclude.contains(source) {
             return None;
         }
-        Some(self.rename.get(source).map_or(source, String::as_str))
+        if let Some(target) = self.rename.get(source) {
+            return Some(target);
+        }
+        let included = self.include.as_ref().is_none_or(|include| include.contains(source));
+        (included && !self.is_rename_target(source)).then_some(source)
+    }
+
+    /// The source's name of a target column; `None` if no source column leads to it.
+    #[must_use]
+    pub fn source_name<'a>(&'a self, target: &'a str) -> Option<&'a str> {
+        let renamed = self.rename.iter().find(|(_, to)| *to == target).map(|(from, _)| from.as_str());
+        renamed
+            .or_else(|| (!self.rename.contains_key(target)).then_some(target))
+            .filter(|&source| self.target_name(source) == Some(target))
+    }
+
+    /// The target's name of a column that `sync.toml` names by either side's name. A target name wins.
+    #[must_use]
+    pub fn resolved<'a>(&'a self, name: &'a str) -> &'a str {
+        if self.is_rename_target(name) {
+            return name;
+        }
+        self.rename.get(name).map_or(name, String::as_str)
+    }
+
+    fn is_rename_target(&self, name: &str) -> bool {
+        self.rename.values().any(|target| target == name)
     }
 }
 
@@ -178,32 +245,35 @@ pub enum LookupRule {
     Map(BTreeMap<Uuid, Uuid>),
 }
 
-/// `[limits]`. See CONTRACT for meanings; relations between them are checked by `config`.
+/// `[limits]`. `config` checks the ranges, and the relations between the limits (PROTOCOL R2, R3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How long a claim holds a row unless renewed. Default 180 s.
+    /// How long a claim holds a row unless renewed. Default 180 s, 1 s to 1 h; longer than `settle`, and at least each deadline +
+    /// `request_timeout` + `clock_skew`.
     pub lease: Duration,
-    /// How long an unanswered request may still take effect at the target. Default 150 s.
+    /// How long an unanswered request may still take effect at the target, counted from sending. Default 150 s, 1 ms to
+    /// 3 500 s; at least `request_timeout`.
     pub settle: Duration,
-    /// Time-out of one request to the target. Default 30 s.
+    /// Time-out of one request to an environment. Default 30 s, 1 ms to 150 s (Dataverse ends requests after 120 s); at most
+    /// `queue_deadline`.
     pub request_timeout: Duration,
-    /// How long a webhook works before it stores and answers 202. Default 10 s.
+    /// How long a webhook works before it stores and answers 202. Default 10 s, 1 ms to 55 s (Dataverse gives up after 60 s).
     pub webhook_deadline: Duration,
-    /// How long a queue message works. Default 60 s.
+    /// How long a queue message works. Default 60 s, 1 ms to 270 s (host.json renews a message's lock for 5 min).
     pub queue_deadline: Duration,
-    /// How long a second delivery waits for the first. Default 5 s.
+    /// How long a second delivery waits for the first. Default 5 s, 1 ms to 50 s; below both deadlines.
     pub duplicate_wait: Duration,
-    /// How far clocks of instances may differ. Default 5 s.
+    /// How far clocks of instances may differ. Default 5 s, 1 ms to 5 min.
     pub clock_skew: Duration,
-    /// Calls in flight per instance and environment. Default 8.
+    /// Calls in flight per instance and environment. Default 8, 1 to 1 000.
     pub max_in_flight: usize,
-    /// Attempts before an event is parked. Default 50.
+    /// Attempts before an event is parked. Default 50, 1 to 10 000.
     pub attempts_max: u32,
-    /// Age before an event is parked. Default 7 d.
+    /// Age before an event is parked. Default 7 d, 1 s to 365 d.
     pub age_max: Duration,
-    /// How long event ids are kept. Default 14 d.
+    /// How long event ids are kept. Default 14 d, 1 s to 3 650 d; at least `age_max`.
     pub dedup_window: Duration,
-    /// How long tombstones are kept. Default 180 d.
+    /// How long tombstones are kept. Default 180 d, 1 s to 36 500 d; at least `dedup_window`.
     pub tombstones: Duration,
 }
 

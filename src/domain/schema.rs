@@ -27,6 +27,18 @@ pub struct TableSchema {
     pub elastic: bool,
 }
 
+impl TableSchema {
+    /// Whether a column of this name is never sent: a system column, the primary key, or the base-currency value of a money
+    /// column (facts/dataverse.md 3.4).
+    #[must_use]
+    pub fn is_system(&self, column: &str) -> bool {
+        let is_money = |stem: &str| self.columns.get(stem).is_some_and(|column| column.kind == ColumnKind::Money);
+        super::system::is_never_sent(column)
+            || column == self.primary_id
+            || column.strip_suffix("_base").is_some_and(is_money)
+    }
+}
+
 /// One column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColumnSchema {
@@ -36,6 +48,14 @@ pub struct ColumnSchema {
     pub creatable: bool,
     /// `IsValidForUpdate`.
     pub updatable: bool,
+}
+
+impl ColumnSchema {
+    /// Whether a create or an update may write it.
+    #[must_use]
+    pub fn writable(&self) -> bool {
+        self.creatable || self.updatable
+    }
 }
 
 /// What a column holds, and so how its value is written.

@@ -125,10 +125,11 @@ impl Version {
         let ordered_by_refinement = matches!((self.refinement, other.refinement), (Some(a), Some(b)) if a != b);
         let ordered_by_depth =
             self.depth != other.depth && self.correlation.is_some() && self.correlation == other.correlation;
+        let ordered_by_rank = self.rank != other.rank && self.refinement.is_some() == other.refinement.is_some();
         self.event != other.event
             && self.at == other.at
             && !ordered_by_refinement
-            && self.rank == other.rank
+            && !ordered_by_rank
             && !ordered_by_depth
     }
 

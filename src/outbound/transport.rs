@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use std::time::Duration;
 
-/// One HTTP request, complete: nothing is added on the way but `host` and `content-length`.
+/// One HTTP request, complete: nothing is added on the way but `host`, `content-length` and `user-agent`.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The method.

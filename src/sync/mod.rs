@@ -1,6 +1,17 @@
 //! The engine: receive, decode, map, claim, merge, apply, finish, and nothing else.
 
-use crate::domain::delivery::{Delivery, Report, Unfinished};
+mod claiming;
+mod delete;
+pub mod engine;
+pub mod environment;
+mod failure;
+mod filter;
+mod lookups;
+mod pause;
+mod work;
+mod write;
+
+use crate::domain::delivery::{Delivery, NotHandled, Report};
 use crate::domain::event::ChangeEvent;
 use async_trait::async_trait;
 
@@ -10,6 +21,7 @@ pub trait HandleEvent: Send + Sync + std::fmt::Debug {
     /// Brings the event's change into the target, or stores it, or says why not.
     ///
     /// # Errors
-    /// [`Unfinished`] when the event is neither finished nor stored: the sender must keep it.
-    async fn handle(&self, event: ChangeEvent, delivery: &Delivery) -> Result<Report, Unfinished>;
+    /// [`NotHandled::Unfinished`] when the event is neither finished nor stored: the sender must keep it;
+    /// [`NotHandled::IdReused`] when its id belongs to other content.
+    async fn handle(&self, event: ChangeEvent, delivery: &Delivery) -> Result<Report, NotHandled>;
 }

@@ -1,0 +1,113 @@
+//! The command line: arguments in, exit code out. Printing is allowed here and nowhere else; no command decides
+//! anything about events.
+//!
+//! Exit codes (CONTRACT): 0 done, 1 it failed, 2 wrong usage or configuration.
+
+mod serve;
+
+use crate::config;
+use clap::{CommandFactory, Parser, Subcommand};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// The variable in which the Functions host gives its handler a port; while it is set, `serve` is the default command.
+const PORT_VARIABLE: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
+
+/// Keeps tables of one Dataverse environment equal to another: an Azure Functions custom handler.
+#[derive(Debug, Parser)]
+#[command(name = "dataverse-sync", version, about, propagate_version = true)]
+pub struct Cli {
+    /// What to do. Without it: `serve`, if the Functions host started us.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// The commands.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Run as the custom handler: listen on 127.0.0.1:$FUNCTIONS_CUSTOMHANDLER_PORT (8080 if unset)
+    ///
+    /// On SIGTERM or SIGINT the handler finishes what is under way and serves what still comes, for a bounded time. A
+    /// second signal ends it at once.
+    Serve,
+}
+
+/// Why a command did not do what it should.
+#[derive(Debug)]
+pub enum Trouble {
+    /// It was asked or configured wrongly: exit code 2.
+    Wrong(anyhow::Error),
+    /// It failed: exit code 1.
+    Failed(anyhow::Error),
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let environment = config::environment();
+    let started_by_host = environment.contains_key(PORT_VARIABLE);
+    match Cli::parse().chosen(started_by_host) {
+        Some(command) => finish(run(command, &environment)),
+        None => help(),
+    }
+}
+
+fn run(command: Command, environment: &BTreeMap<String, String>) -> Result<(), Trouble> {
+    match command {
+        Command::Serve => serve::serve(environment),
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Trouble {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Cli {
+    /// The command to run: the one asked for, `serve` under the host, none if there is nothing to go by.
+    #[must_use]
+    pub fn chosen(self, started_by_host: bool) -> Option<Command> {
+        self.command.or(started_by_host.then_some(Command::Serve))
+    }
+}
+
+/// Ends a command: errors go to stderr as `error: ...`, with their causes.
+fn finish(result: Result<(), Trouble>) -> ExitCode {
+    let (error, code) = match result {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Trouble::Failed(error)) => (error, 1),
+        Err(Trouble::Wrong(error)) => (error, 2),
+    };
+    // a closed stderr is no reason to fail in another way
+    let _ = writeln!(std::io::stderr(), "error: {error:#}");
+    ExitCode::from(code)
+}
+
+/// Shows the help, for whoever gave no command: wrong usage.
+fn help() -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "{}", Cli::command().render_long_help());
+    ExitCode::from(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_argument_parser_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_is_the_command_under_the_host() {
+        let check = |args: &[&str], hosted: bool, expected: Option<Command>| {
+            assert_eq!(Cli::parse_from(args).chosen(hosted), expected, "{args:?}");
+        };
+        check(&["dataverse-sync"], true, Some(Command::Serve));
+        check(&["dataverse-sync"], false, None);
+        check(&["dataverse-sync", "serve"], false, Some(Command::Serve));
+        assert!(Cli::try_parse_from(["dataverse-sync", "server"]).is_err());
+    }
+}

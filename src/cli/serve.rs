@@ -1,0 +1,60 @@
+//! `serve`: the custom handler. Settings first (milliseconds, no network), then the port, then the parts behind it.
+
+use super::Trouble;
+use crate::app::compose::{self, Base};
+use crate::app::{App, End, Engine, HostSettings, log_panics, stop_signals};
+use crate::clock::{Clock, SystemClock};
+use crate::config::settings::LoggingSettings;
+use crate::config::{self, Settings};
+use crate::outbound::reqwest::{ReqwestTransport, install_crypto};
+use crate::telemetry::{self, LogFormat};
+use anyhow::{Context, anyhow};
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Runs the handler until it is told to stop.
+///
+/// # Errors
+/// [`Trouble::Wrong`] for settings and mapping, all problems at once; [`Trouble::Failed`] if the port is taken.
+pub fn serve(environment: &BTreeMap<String, String>) -> Result<(), Trouble> {
+    install_crypto();
+    let logging = Settings::logging_only(environment);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let end = runtime.block_on(async {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        start_logging(&logging, Arc::clone(&clock))?;
+        log_panics();
+        let settings = Settings::from_map(environment).map_err(|problems| Trouble::Wrong(problems.into()))?;
+        let signals = stop_signals().context("cannot listen for signals")?;
+        let app = App::bind(HostSettings::from(&settings)).await?;
+        let mapping = config::mapping(&in_app_root(environment, &settings.mapping_file))
+            .map_err(|problems| Trouble::Wrong(problems.into()))?;
+        settings.check_with(&mapping).map_err(|problems| Trouble::Wrong(problems.into()))?;
+        let base = Base { transport: Arc::new(ReqwestTransport::default()), clock: Arc::clone(&clock) };
+        let engine: Engine = Arc::new(compose::engine(&base, &settings, mapping).map_err(Trouble::Wrong)?);
+        tracing::info!(address = %app.address()?, version = env!("CARGO_PKG_VERSION"), "serving");
+        Ok::<End, Trouble>(app.serve(&engine, clock, signals).await?)
+    })?;
+    // what still runs was given its time
+    runtime.shutdown_background();
+    match end {
+        End::Idle => Ok(()),
+        End::Grace => {
+            tracing::warn!("the time to finish was over");
+            Ok(())
+        }
+        End::Twice => Err(Trouble::Failed(anyhow!("told to stop twice; what was under way was cut off"))),
+    }
+}
+
+/// The host says where the app is; else it is where we were started. An absolute path stays what it is.
+fn in_app_root(environment: &BTreeMap<String, String>, file: &Path) -> PathBuf {
+    environment.get("FUNCTIONS_APP_ROOT_PATH").map_or_else(|| file.to_owned(), |root| Path::new(root).join(file))
+}
+
+fn start_logging(logging: &LoggingSettings, clock: Arc<dyn Clock>) -> Result<(), Trouble> {
+    let by_output = if std::io::stdout().is_terminal() { LogFormat::Text } else { LogFormat::Json };
+    Ok(telemetry::start(logging.format.unwrap_or(by_output), &logging.filter, clock)?)
+}

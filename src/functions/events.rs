@@ -1,0 +1,99 @@
+//! What the ways in share: handing decoded events to the engine, and saying what came of them. Knows no trigger.
+
+use crate::domain::decode::{Item, NotForUs};
+use crate::domain::delivery::{Delivery, NotHandled, Report};
+use crate::domain::outcome::Outcome;
+use crate::domain::value::RowRef;
+use crate::sync::HandleEvent;
+use futures_util::{StreamExt, stream};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Rows of one batch that are worked on at the same time. The engine's own limit per environment is 8
+/// (`max_in_flight`); twice that keeps it busy.
+const ROWS_AT_ONCE_MAX: usize = 16;
+
+/// Hands one event to the engine, and logs how it ended.
+///
+/// # Errors
+/// [`NotHandled`], logged here as well.
+pub async fn handle(engine: &dyn HandleEvent, item: Item, delivery: &Delivery) -> Result<Report, NotHandled> {
+    let result = match item {
+        Item::Change(event) => engine.handle(*event, delivery).await,
+        Item::NotForUs(NotForUs { event_id, table, row, why }) => {
+            Ok(Report { outcome: Outcome::Ignored(why), event_id: event_id.id().to_owned(), table, row })
+        }
+    };
+    match &result {
+        Ok(Report { outcome, event_id, table, row }) => {
+            tracing::info!(outcome = outcome.name(), detail = outcome.detail(), event_id, table, row, "handled");
+        }
+        Err(NotHandled::Unfinished(unfinished)) => tracing::warn!(reason = unfinished.reason, "unfinished"),
+        Err(NotHandled::IdReused { event_id, table, row, stored }) => {
+            tracing::warn!(event_id, table, row, stored, "id reused with other content");
+        }
+    }
+    result
+}
+
+/// An event with its place in the batch.
+type Numbered = (usize, Item, Delivery);
+
+/// Hands many events to the engine: events of one row one after the other, as they came, so that they don't find the
+/// row busy with themselves; rows side by side. The results are in the order of the events.
+pub async fn handle_all(engine: &dyn HandleEvent, items: Vec<(Item, Delivery)>) -> Vec<Result<Report, NotHandled>> {
+    let mut rows: BTreeMap<(String, Option<RowRef>), Vec<Numbered>> = BTreeMap::new();
+    for (n, (item, delivery)) in items.into_iter().enumerate() {
+        let row = match &item {
+            Item::Change(event) => (event.table.clone(), Some(event.row.clone())),
+            Item::NotForUs(_) => (String::new(), None),
+        };
+        rows.entry(row).or_default().push((n, item, delivery));
+    }
+    let work = rows.into_values().map(|events| async move {
+        let mut results = Vec::with_capacity(events.len());
+        for (n, item, delivery) in events {
+            results.push((n, handle(engine, item, &delivery).await));
+        }
+        results
+    });
+    let mut results: Vec<_> = stream::iter(work).buffer_unordered(ROWS_AT_ONCE_MAX).concat().await;
+    results.sort_by_key(|(n, _)| *n);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// The JSON of CONTRACT "What comes back".
+#[must_use]
+pub fn report_json(report: &Report) -> Value {
+    let mut body = json!({
+        "outcome": report.outcome.name(),
+        "event_id": report.event_id,
+        "table": report.table,
+        "row": report.row,
+        "detail": report.outcome.detail(),
+    });
+    if let (Outcome::Deferred { retry_at, .. }, Some(members)) = (&report.outcome, body.as_object_mut()) {
+        members.insert("retry_at".to_owned(), json!(retry_at.to_rfc3339()));
+    }
+    body
+}
+
+/// One line for people: no values, only names and identities.
+#[must_use]
+pub fn report_line(report: &Report) -> String {
+    let Report { outcome, event_id, table, row } = report;
+    let detail = match outcome.detail() {
+        "" => String::new(),
+        detail => format!(" ({detail})"),
+    };
+    format!("{}{detail}: {table} {row}, event {event_id}", outcome.name())
+}
+
+/// Whether somebody has to come back to it: 202 rather than 200.
+#[must_use]
+pub fn is_stored_only(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Deferred { .. } | Outcome::Parked { .. } => true,
+        Outcome::Applied(_) | Outcome::Duplicate(_) | Outcome::Stale | Outcome::Ignored(_) => false,
+    }
+}

@@ -1,0 +1,25 @@
+//! The functions, one file each, as the folders under `functions/` name them. They see decoded requests and no socket.
+
+mod events;
+pub mod health;
+pub mod queue;
+pub mod webhook;
+
+use crate::domain::decode::DecodeLimits;
+use crate::host::Function;
+use crate::secret::Secret;
+use crate::sync::HandleEvent;
+use std::sync::Arc;
+
+/// All functions of the app, with what they work on.
+#[must_use]
+pub fn all(engine: &Arc<dyn HandleEvent>, webhook_secrets: Vec<Secret>, limits: DecodeLimits) -> Vec<Function> {
+    vec![
+        webhook::Webhook::function(Arc::clone(engine), webhook_secrets, limits),
+        queue::Queue::function(Arc::clone(engine), limits),
+        health::Health::function(),
+    ]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! `queue`: events from a Service Bus queue. Every end of an event completes its message, for it is finished or stored;
+//! only what could be neither fails the invocation, so that the broker delivers it again.
+//!
+//! What cannot be understood should be stored as it came and completed (CONTRACT); there is no store for raw bytes yet,
+//! so the invocation fails and the broker dead-letters the message in the end: nothing is lost.
+
+use super::events::{handle_all, report_line};
+use crate::domain::decode::{DecodeLimits, Decoded, Inbound, Item, decode, headers_of_properties};
+use crate::domain::delivery::{Channel, Delivery, NotHandled};
+use crate::host::{Arrived, Done, Failed, Function, Invocation, InvokedFunction, Kind, Message};
+use crate::sync::HandleEvent;
+use async_trait::async_trait;
+use std::sync::Arc;
+
+/// The trigger's binding.
+const BINDING: &str = "message";
+
+/// The function.
+#[derive(Debug)]
+pub struct Queue {
+    engine: Arc<dyn HandleEvent>,
+    limits: DecodeLimits,
+}
+
+impl Queue {
+    /// The function as the host knows it.
+    #[must_use]
+    pub fn function(engine: Arc<dyn HandleEvent>, limits: DecodeLimits) -> Function {
+        let function = Box::new(Self { engine, limits });
+        Function { name: "queue", kind: Kind::Invoked { binding: BINDING, function } }
+    }
+
+    /// The events of one message; what is wrong goes to `problems`.
+    fn events(&self, message: &Message, problems: &mut Vec<String>) -> Vec<Item> {
+        let headers = headers_of_properties(&message.properties);
+        let inbound = Inbound {
+            content_type: message.content_type.as_deref(),
+            headers: &headers,
+            message_id: message.message_id.as_deref(),
+            body: &message.body,
+        };
+        let decoded = match decode(&inbound, &self.limits) {
+            Ok(Decoded::Heartbeat) => Vec::new(),
+            Ok(Decoded::One(item)) => vec![Ok(item)],
+            Ok(Decoded::Batch(items)) => items,
+            Err(error) => vec![Err(error)],
+        };
+        let mut items = Vec::with_capacity(decoded.len());
+        for result in decoded {
+            match result {
+                Ok(item) => items.push(item),
+                Err(error) => problems.push(format!("not understood: {error}")),
+            }
+        }
+        items
+    }
+}
+
+#[async_trait]
+impl InvokedFunction for Queue {
+    async fn run(&self, invocation: Invocation) -> Result<Done, Failed> {
+        let messages = Message::read(&invocation.envelope, BINDING).map_err(|error| Failed::new(error.to_string()))?;
+        let mut problems = Vec::new();
+        let mut work = Vec::new();
+        for message in messages {
+            let delivery = delivery(&message, &invocation.arrived);
+            let events = self.events(&message, &mut problems);
+            work.extend(events.into_iter().map(|item| (item, delivery.clone())));
+        }
+        let mut done = Done::default();
+        for result in handle_all(self.engine.as_ref(), work).await {
+            match result {
+                Ok(report) => done.logs.push(report_line(&report)),
+                Err(NotHandled::IdReused { event_id, stored: true, .. }) => {
+                    done.logs.push(format!("parked (id_reused): event {event_id}"));
+                }
+                Err(error) => problems.push(error.to_string()),
+            }
+        }
+        if problems.is_empty() { Ok(done) } else { Err(Failed::new(problems.join("; "))) }
+    }
+}
+
+fn delivery(message: &Message, arrived: &Arrived) -> Delivery {
+    Delivery {
+        channel: Channel::Queue,
+        arrival_ms: message.enqueued_ms.unwrap_or(arrived.at_ms),
+        delivery_count: message.delivery_count,
+        invocation: arrived.invocation.clone(),
+        traceparent: arrived.traceparent.clone().or_else(|| message.traceparent.clone()),
+    }
+}

@@ -1,0 +1,198 @@
+//! `webhook`: events over HTTP, from Dataverse itself or from any sender of CloudEvents or row changes. It decides who
+//! may call and how an outcome looks in HTTP; what an event means is decided elsewhere.
+//!
+//! Nobody redelivers a webhook, so 2xx is said only of what is finished or stored. What Dataverse itself sent and we
+//! cannot read should be stored as it came and answered 202 (CONTRACT); there is no store for raw bytes yet, so it is
+//! answered 503: nothing is acknowledged that is not kept.
+
+use super::events::{handle, handle_all, is_stored_only, report_json};
+use crate::domain::decode::{self, DecodeError, DecodeLimits, Decoded, Handshake, Inbound, Item, Refusal, handshake};
+use crate::domain::delivery::{Channel, Delivery, NotHandled, Report, Unfinished};
+use crate::host::delivery::traceparent_of;
+use crate::host::{Arrived, Function, Headers, HttpAnswer, HttpFunction, HttpRequest, Kind, Problem};
+use crate::secret::Secret;
+use crate::sync::HandleEvent;
+use async_trait::async_trait;
+use http::header::ALLOW;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The header that carries the shared secret.
+pub const SECRET_HEADER: &str = "x-webhook-secret";
+
+/// When Dataverse should come back with what we could not read: it does so once, on 503, after a time of its own.
+const UNREADABLE_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// The function.
+#[derive(Debug)]
+pub struct Webhook {
+    engine: Arc<dyn HandleEvent>,
+    secrets: Vec<Secret>,
+    limits: DecodeLimits,
+}
+
+impl Webhook {
+    /// The function as the host knows it. Without `secrets` the host's function key is the only guard.
+    #[must_use]
+    pub fn function(engine: Arc<dyn HandleEvent>, secrets: Vec<Secret>, limits: DecodeLimits) -> Function {
+        let methods = &[Method::POST, Method::OPTIONS];
+        let function = Box::new(Self { engine, secrets, limits });
+        Function { name: "webhook", kind: Kind::Http { route: "webhook", methods, function } }
+    }
+
+    /// Compares with every secret, in constant time: two are valid while they are rotated.
+    fn is_allowed(&self, headers: &Headers) -> bool {
+        let given = headers.get(SECRET_HEADER).map(String::as_str).unwrap_or_default();
+        self.secrets.is_empty() || self.secrets.iter().fold(false, |any, secret| any | secret.matches(given))
+    }
+
+    async fn batch(&self, items: Vec<Result<Item, DecodeError>>, delivery: &Delivery) -> HttpAnswer {
+        let mut errors = Vec::with_capacity(items.len());
+        let mut work = Vec::with_capacity(items.len());
+        for item in items {
+            match item {
+                Ok(item) => {
+                    errors.push(None);
+                    work.push((item, delivery.clone()));
+                }
+                Err(error) => errors.push(Some(json!({"error": error.to_string()}))),
+            }
+        }
+        let mut handled = handle_all(self.engine.as_ref(), work).await.into_iter();
+        let mut status = StatusCode::OK;
+        let mut again: Option<Unfinished> = None;
+        let mut results = Vec::with_capacity(errors.len());
+        for error in errors {
+            results.push(match error {
+                Some(error) => error,
+                None => match handled.next() {
+                    Some(Ok(report)) => {
+                        if is_stored_only(&report.outcome) {
+                            status = StatusCode::ACCEPTED;
+                        }
+                        report_json(&report)
+                    }
+                    Some(Err(NotHandled::Unfinished(unfinished))) => {
+                        again = Some(longer(again, unfinished));
+                        Value::Null
+                    }
+                    Some(Err(reused @ NotHandled::IdReused { .. })) => reused_json(&reused),
+                    None => Value::Null,
+                },
+            });
+        }
+        match again {
+            // nothing of it is acknowledged: the whole batch comes again, and what was done is a duplicate then
+            Some(unfinished) => Problem::unavailable(unfinished.reason, unfinished.retry_after).into(),
+            None => HttpAnswer::json(status, &json!({ "results": results })),
+        }
+    }
+}
+
+#[async_trait]
+impl HttpFunction for Webhook {
+    async fn answer(&self, request: HttpRequest) -> HttpAnswer {
+        if request.method == Method::OPTIONS {
+            // senders of CloudEvents ask before they are configured to send headers of their own (assumed); the
+            // question changes nothing, and the function key was checked
+            return permission(&request.headers);
+        }
+        if !self.is_allowed(&request.headers) {
+            return Problem::new(StatusCode::UNAUTHORIZED, format!("header {SECRET_HEADER}: missing or wrong")).into();
+        }
+        let inbound = Inbound {
+            content_type: request.headers.get("content-type").map(String::as_str),
+            headers: &request.headers,
+            message_id: None,
+            body: &request.body,
+        };
+        let delivery = delivery(&request.headers, &request.arrived);
+        match decode::decode(&inbound, &self.limits) {
+            Ok(Decoded::Heartbeat) => heartbeat(),
+            Ok(Decoded::One(item)) => one(handle(self.engine.as_ref(), item, &delivery).await),
+            Ok(Decoded::Batch(items)) => self.batch(items, &delivery).await,
+            Err(error) => refused(&error, inbound.is_from_dataverse()),
+        }
+    }
+}
+
+fn delivery(headers: &Headers, arrived: &Arrived) -> Delivery {
+    Delivery {
+        channel: Channel::Webhook,
+        arrival_ms: arrived.at_ms,
+        delivery_count: 1,
+        invocation: arrived.invocation.clone(),
+        traceparent: arrived.traceparent.clone().or_else(|| traceparent_of(headers)),
+    }
+}
+
+fn permission(headers: &Headers) -> HttpAnswer {
+    let header = |name: &str| headers.get(name).map(String::as_str);
+    let answer = HttpAnswer::empty(StatusCode::OK).with(ALLOW, HeaderValue::from_static(decode::ALLOW));
+    match handshake(header("webhook-request-origin"), header("webhook-request-rate")) {
+        Handshake::Granted { allow_origin, allow_rate } => {
+            match (HeaderValue::try_from(allow_origin), HeaderValue::try_from(allow_rate)) {
+                (Ok(origin), Ok(rate)) => answer
+                    .with(HeaderName::from_static("webhook-allowed-origin"), origin)
+                    .with(HeaderName::from_static("webhook-allowed-rate"), rate),
+                _ => answer,
+            }
+        }
+        Handshake::NotGranted => answer,
+    }
+}
+
+fn heartbeat() -> HttpAnswer {
+    let body = json!({"outcome": "ignored", "event_id": "", "table": "", "row": "", "detail": "url_validation"});
+    HttpAnswer::json(StatusCode::OK, &body)
+}
+
+fn one(result: Result<Report, NotHandled>) -> HttpAnswer {
+    match result {
+        Ok(report) if is_stored_only(&report.outcome) => HttpAnswer::json(StatusCode::ACCEPTED, &report_json(&report)),
+        Ok(report) => HttpAnswer::json(StatusCode::OK, &report_json(&report)),
+        Err(NotHandled::Unfinished(unfinished)) => {
+            Problem::unavailable(unfinished.reason, unfinished.retry_after).into()
+        }
+        Err(reused @ NotHandled::IdReused { .. }) => {
+            let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, reused.to_string());
+            match reused {
+                NotHandled::IdReused { event_id, table, row, .. } => {
+                    problem.with("event_id", json!(event_id)).with("table", json!(table)).with("row", json!(row)).into()
+                }
+                NotHandled::Unfinished(_) => problem.into(),
+            }
+        }
+    }
+}
+
+fn reused_json(reused: &NotHandled) -> Value {
+    match reused {
+        NotHandled::IdReused { event_id, table, row, .. } => {
+            json!({"error": reused.to_string(), "event_id": event_id, "table": table, "row": row})
+        }
+        NotHandled::Unfinished(_) => Value::Null,
+    }
+}
+
+fn refused(error: &DecodeError, from_dataverse: bool) -> HttpAnswer {
+    tracing::warn!(%error, from_dataverse, "not understood");
+    if from_dataverse {
+        return Problem::unavailable(error.to_string(), UNREADABLE_RETRY_AFTER).with("path", json!(error.path)).into();
+    }
+    let status = match error.refusal() {
+        Refusal::NotUnderstood => StatusCode::BAD_REQUEST,
+        Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Refusal::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    };
+    Problem::new(status, error.to_string()).with("path", json!(error.path)).into()
+}
+
+fn longer(known: Option<Unfinished>, new: Unfinished) -> Unfinished {
+    match known {
+        Some(known) if known.retry_after >= new.retry_after => known,
+        _ => new,
+    }
+}

@@ -1,0 +1,190 @@
+//! From a request to its function and back: which path is whose, who may call it, how large it may be, and that a
+//! panic ends one invocation only. Knows no socket.
+
+use super::answer::{Failed, HttpAnswer, Problem};
+use super::delivery::{Arrived, came_through_the_front, lower_case};
+use super::envelope::Envelope;
+use super::function::{Function, HttpFunction, HttpRequest, Invocation, InvokedFunction, Kind};
+use super::wrapped;
+use crate::clock::Clock;
+use crate::telemetry;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::request::Parts;
+use http::{Method, StatusCode};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::Instrument;
+
+/// Largest body of an HTTP function, in bytes: CONTRACT "413 too large". Dataverse posts at most 256 KB.
+pub const HTTP_BODY_BYTES_MAX: usize = 1 << 20;
+
+/// Largest invocation envelope, in bytes. A message has up to 100 MB (Service Bus Premium), which is 127.2 MiB of
+/// base64; 16 MiB are for `Metadata`. A 1 MiB text of quotes, encoded twice and copied into `Metadata`, has 8 MiB.
+/// A larger one is answered 413: the invocation fails, and in the end the broker dead-letters the message.
+pub const ENVELOPE_BYTES_MAX: usize = 144 << 20;
+
+/// What `routePrefix` in host.json says, with slashes.
+const ROUTE_PREFIX: &str = "/api/";
+
+/// When a sender should come back after a panic: at once would meet the same state, Dataverse retries once.
+const AFTER_PANIC: Duration = Duration::from_secs(5);
+
+/// The functions of the app.
+#[derive(Debug)]
+pub struct Dispatch {
+    functions: Vec<Function>,
+    clock: Arc<dyn Clock>,
+}
+
+/// Whose request it is.
+#[derive(Debug)]
+pub enum Target<'a> {
+    /// The host asks whether we are there.
+    Ready,
+    /// An HTTP function, called over HTTP.
+    Http(&'a Function),
+    /// A function, called with an envelope.
+    Envelope(&'a Function),
+    /// Nobody's.
+    Refused(Problem),
+}
+
+impl Target<'_> {
+    /// The largest body to read for it, in bytes.
+    #[must_use]
+    pub fn body_bytes_max(&self) -> usize {
+        match self {
+            Self::Ready | Self::Refused(_) => 0,
+            Self::Http(_) => HTTP_BODY_BYTES_MAX,
+            Self::Envelope(_) => ENVELOPE_BYTES_MAX,
+        }
+    }
+}
+
+impl Dispatch {
+    /// Serves these functions.
+    #[must_use]
+    pub fn new(functions: Vec<Function>, clock: Arc<dyn Clock>) -> Self {
+        Self { functions, clock }
+    }
+
+    /// The functions.
+    #[must_use]
+    pub fn functions(&self) -> &[Function] {
+        &self.functions
+    }
+
+    /// Finds the function. Routes match as ASP.NET matches them: any case, a slash at the end or not; names are exact.
+    #[must_use]
+    pub fn target(&self, parts: &Parts) -> Target<'_> {
+        let path = parts.uri.path();
+        if path == "/" {
+            return match parts.method {
+                Method::GET | Method::HEAD => Target::Ready,
+                _ => Target::Refused(Problem::method_not_allowed(&[Method::GET])),
+            };
+        }
+        if let Some(route) = route_of(path) {
+            let by_route = |function: &&Function| match &function.kind {
+                Kind::Http { route: own, .. } => own.eq_ignore_ascii_case(route),
+                Kind::Invoked { .. } => false,
+            };
+            return self.functions.iter().find(by_route).map_or_else(nobody, Target::Http);
+        }
+        let name = path.strip_prefix('/').unwrap_or(path);
+        match self.functions.iter().find(|function| function.name == name) {
+            // told apart from an unknown path by nobody: the address of a function is no business of a client
+            Some(_) if came_through_the_front(&parts.headers) => nobody(),
+            Some(_) if parts.method != Method::POST => Target::Refused(Problem::method_not_allowed(&[Method::POST])),
+            Some(function) => Target::Envelope(function),
+            None => nobody(),
+        }
+    }
+
+    /// Answers a request whose body was read. Never panics and never leaves an invocation without a JSON object.
+    pub async fn answer(&self, target: Target<'_>, parts: Parts, body: Bytes) -> HttpAnswer {
+        let (function, wrapped) = match target {
+            Target::Ready => return HttpAnswer::empty(StatusCode::OK),
+            Target::Refused(problem) => return problem.into(),
+            Target::Http(function) => (function, false),
+            Target::Envelope(function) => (function, true),
+        };
+        let arrived = Arrived::read(&parts.headers, self.clock.now().timestamp_millis());
+        let span = telemetry::invocation(&arrived.invocation, function.name);
+        let start = self.clock.monotonic();
+        async {
+            let answer = match &function.kind {
+                Kind::Invoked { function, .. } => invoke(function.as_ref(), &body, arrived).await,
+                Kind::Http { methods, function, .. } if wrapped => {
+                    wrapped_call(function.as_ref(), methods, &body, arrived).await
+                }
+                Kind::Http { methods, function, .. } => {
+                    let headers = lower_case(&parts.headers);
+                    let path = parts.uri.path().to_owned();
+                    let request = HttpRequest { method: parts.method, path, headers, body, arrived };
+                    call(function.as_ref(), methods, request).await
+                }
+            };
+            let ms = self.clock.monotonic().saturating_sub(start).as_millis();
+            tracing::debug!(status = answer.status.as_u16(), ms, "answered");
+            answer
+        }
+        .instrument(span)
+        .await
+    }
+}
+
+fn nobody<'a>() -> Target<'a> {
+    Target::Refused(Problem::new(StatusCode::NOT_FOUND, "no function has this address"))
+}
+
+fn route_of(path: &str) -> Option<&str> {
+    let (prefix, route) = path.split_at_checked(ROUTE_PREFIX.len())?;
+    prefix.eq_ignore_ascii_case(ROUTE_PREFIX).then(|| route.strip_suffix('/').unwrap_or(route))
+}
+
+async fn call(function: &dyn HttpFunction, methods: &[Method], request: HttpRequest) -> HttpAnswer {
+    if !methods.contains(&request.method) {
+        return Problem::method_not_allowed(methods).into();
+    }
+    if request.body.len() > HTTP_BODY_BYTES_MAX {
+        return too_large(HTTP_BODY_BYTES_MAX).into();
+    }
+    let answer = AssertUnwindSafe(function.answer(request)).catch_unwind().await;
+    answer.unwrap_or_else(|_| {
+        tracing::error!("the function panicked");
+        Problem::unavailable("the handler failed unexpectedly", AFTER_PANIC).into()
+    })
+}
+
+async fn invoke(function: &dyn InvokedFunction, body: &[u8], arrived: Arrived) -> HttpAnswer {
+    let envelope = match Envelope::parse(body) {
+        Ok(envelope) => envelope,
+        Err(error) => return failed(Failed::new(error.to_string())),
+    };
+    match AssertUnwindSafe(function.run(Invocation { envelope, arrived })).catch_unwind().await {
+        Ok(Ok(done)) => done.into_answer(),
+        Ok(Err(failure)) => failed(failure),
+        Err(_) => failed(Failed::new("the function panicked")),
+    }
+}
+
+async fn wrapped_call(function: &dyn HttpFunction, methods: &[Method], body: &[u8], arrived: Arrived) -> HttpAnswer {
+    match Envelope::parse(body).and_then(|envelope| wrapped::read(&envelope, arrived)) {
+        Ok(request) => wrapped::wrap(&call(function, methods, request).await),
+        Err(error) => failed(Failed::new(error.to_string())),
+    }
+}
+
+fn failed(failure: Failed) -> HttpAnswer {
+    tracing::warn!(reason = %failure.reason, "the invocation failed");
+    failure.into_answer()
+}
+
+/// The body is larger than the target takes.
+#[must_use]
+pub fn too_large(bytes_max: usize) -> Problem {
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body has more than {bytes_max} bytes"))
+}

@@ -1,0 +1,111 @@
+//! Records in memory: for tests, the demo's small sibling and single processes. Keeps the stored text, so that what
+//! cannot be stored or read back fails here too.
+
+use super::record::{EventRecord, RowRecord};
+use super::store::{Commit, Committed, Etag, Expect, Snapshot, Store, StoreError, Stored};
+use async_trait::async_trait;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Largest record, in bytes of JSON: what Table Storage holds in one entity, with room for keys and names.
+pub const RECORD_BYTES_MAX: usize = 900 * 1024;
+
+const ROW_KEY: &str = "row";
+
+/// A ledger in memory.
+#[derive(Debug, Default)]
+pub struct MemoryStore(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    entities: BTreeMap<(String, String), (String, u64)>,
+    writes: u64,
+}
+
+impl MemoryStore {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Overwrites a record with any text: for tests of damaged ledgers.
+    pub fn damage(&self, partition: &str, key: &str, text: &str) {
+        let mut inner = self.lock();
+        inner.writes += 1;
+        let etag = inner.writes;
+        inner.entities.insert((partition.to_owned(), key.to_owned()), (text.to_owned(), etag));
+    }
+}
+
+impl Inner {
+    fn get<T: DeserializeOwned>(&self, partition: &str, key: &str) -> Result<Option<Stored<T>>, StoreError> {
+        let Some((text, etag)) = self.entities.get(&(partition.to_owned(), key.to_owned())) else { return Ok(None) };
+        Ok(Some(Stored { record: parse(text, key)?, etag: Etag(etag.to_string()) }))
+    }
+
+    fn holds(&self, partition: &str, key: &str, expect: &Expect) -> bool {
+        let found = self.entities.get(&(partition.to_owned(), key.to_owned()));
+        match (expect, found) {
+            (Expect::Absent, found) => found.is_none(),
+            (Expect::Is(etag), Some((_, version))) => etag.0 == version.to_string(),
+            (Expect::Is(_), None) => false,
+        }
+    }
+
+    fn put(&mut self, partition: &str, key: &str, text: String) -> Etag {
+        self.writes += 1;
+        self.entities.insert((partition.to_owned(), key.to_owned()), (text, self.writes));
+        Etag(self.writes.to_string())
+    }
+}
+
+fn parse<T: DeserializeOwned>(text: &str, key: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Corrupt(format!("{key}: {error}")))
+}
+
+fn print<T: Serialize>(record: &T, key: &str) -> Result<String, StoreError> {
+    let text = serde_json::to_string(record).map_err(|error| StoreError::Corrupt(format!("{key}: {error}")))?;
+    if text.len() > RECORD_BYTES_MAX {
+        return Err(StoreError::TooLarge(format!("{key} has {} bytes, {RECORD_BYTES_MAX} fit", text.len())));
+    }
+    Ok(text)
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn read(&self, partition: &str, event_key: &str) -> Result<Snapshot, StoreError> {
+        let inner = self.lock();
+        Ok(Snapshot { row: inner.get(partition, ROW_KEY)?, event: inner.get(partition, event_key)? })
+    }
+
+    async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
+        let row = print(commit.row.0, ROW_KEY)?;
+        let event = commit.event.as_ref().map(|(key, record, _)| print(record, key)).transpose()?;
+        let mut inner = self.lock();
+        let event_holds =
+            commit.event.as_ref().is_none_or(|(key, _, expect)| inner.holds(commit.partition, key, expect));
+        if !inner.holds(commit.partition, ROW_KEY, &commit.row.1) || !event_holds {
+            return Err(StoreError::Conflict);
+        }
+        let row = inner.put(commit.partition, ROW_KEY, row);
+        let event = commit.event.zip(event).map(|((key, ..), text)| inner.put(commit.partition, key, text));
+        Ok(Committed { row, event })
+    }
+
+    async fn history(
+        &self,
+        partition: &str,
+        events_max: usize,
+    ) -> Result<(Option<RowRecord>, Vec<EventRecord>), StoreError> {
+        let inner = self.lock();
+        let row = inner.get::<RowRecord>(partition, ROW_KEY)?.map(|stored| stored.record);
+        let events = inner
+            .entities
+            .range((partition.to_owned(), "event:".to_owned())..(partition.to_owned(), "event;".to_owned()))
+            .take(events_max)
+            .map(|((_, key), (text, _))| parse(text, key))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok((row, events))
+    }
+}

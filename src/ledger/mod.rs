@@ -1,0 +1,9 @@
+//! Claims: who may work on which row, and what came of every event. See [`claim`] for the protocol.
+
+mod cache;
+pub mod claim;
+pub mod judge;
+pub mod memory;
+pub mod record;
+pub mod store;
+pub mod table;

@@ -1,0 +1,197 @@
+//! Records in Azure Table Storage: entities of one partition, written in entity group transactions with `If-Match`.
+//!
+//! Each record is one entity: its JSON in `record` (split or deflated when long), and beside it what a person wants
+//! to see in a storage browser. Keys are encoded reversibly into the alphabet that Table Storage allows, so ids that
+//! differ only in case or in odd characters stay different.
+//!
+//! [`TableStore::read`] asks for both records in one query, `RowKey eq a or RowKey eq b` within one partition: one round
+//! trip instead of two point reads. The service answers it by scanning that partition, which holds one row's events
+//! of `dedup_window` (done ones are small); rows that are busy enough for this to matter are claimed from memory
+//! without reading. The answer may come in pages, so the query is followed to its end.
+
+use super::record::{EventRecord, Phase, RowRecord};
+use super::store::{Commit, Committed, Etag, Expect, Snapshot, Store, StoreError, Stored};
+use crate::tables::split;
+use crate::tables::{Entity, Filter, Key, Op, Query, TableClient, TablesError, When};
+use async_trait::async_trait;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+const ROW_KEY: &str = "row";
+const RECORD: &str = "record";
+/// Pages of one read; a query over one partition ends long before.
+const PAGES_MAX: usize = 1_000;
+
+/// A ledger in one table.
+#[derive(Clone, Debug)]
+pub struct TableStore {
+    table: TableClient,
+}
+
+impl TableStore {
+    /// A ledger in this table, which is created when it is first missed.
+    #[must_use]
+    pub fn new(table: TableClient) -> Self {
+        Self { table }
+    }
+
+    async fn entities(&self, query: &Query, entities_max: usize) -> Result<Vec<Entity>, StoreError> {
+        let (mut found, mut from) = (Vec::new(), None);
+        for _ in 0..PAGES_MAX {
+            let page = self.table.query(query, from.as_ref()).await.map_err(read_error)?;
+            found.extend(page.entities);
+            from = page.next;
+            if from.is_none() || found.len() >= entities_max {
+                found.truncate(entities_max);
+                return Ok(found);
+            }
+        }
+        Err(StoreError::Corrupt(format!("a partition of the ledger has more than {PAGES_MAX} pages")))
+    }
+}
+
+#[async_trait]
+impl Store for TableStore {
+    async fn read(&self, partition: &str, event_key: &str) -> Result<Snapshot, StoreError> {
+        let (partition, row_key, event_key) = (partition_key(partition)?, key(ROW_KEY)?, key(event_key)?);
+        let filter = Filter::partition(&partition).rows(&[&row_key, &event_key]);
+        let mut snapshot = Snapshot::default();
+        for entity in self.entities(&Query::new(filter), 2).await? {
+            if entity.row == row_key {
+                snapshot.row = Some(stored(&entity)?);
+            } else if entity.row == event_key {
+                snapshot.event = Some(stored(&entity)?);
+            }
+        }
+        Ok(snapshot)
+    }
+
+    async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
+        let partition = partition_key(commit.partition)?;
+        let mut ops = vec![op(row_entity(&partition, commit.row.0)?, &commit.row.1)?];
+        if let Some((event_key, record, expect)) = &commit.event {
+            ops.push(op(event_entity(&partition, event_key, record)?, expect)?);
+        }
+        let written = ops.len();
+        let etags = self.table.transact(&partition, ops).await.map_err(write_error)?;
+        let mut etags = etags.into_iter().map(|etag| etag.map(|etag| Etag(etag.as_str().to_owned())));
+        match (etags.next().flatten(), etags.next().flatten(), written) {
+            (Some(row), event @ Some(_), 2) => Ok(Committed { row, event }),
+            (Some(row), None, 1) => Ok(Committed { row, event: None }),
+            _ => Err(StoreError::Unknown("the answer to a transaction names no versions".to_owned())),
+        }
+    }
+
+    async fn history(
+        &self,
+        partition: &str,
+        events_max: usize,
+    ) -> Result<(Option<RowRecord>, Vec<EventRecord>), StoreError> {
+        let (partition, row_key) = (partition_key(partition)?, key(ROW_KEY)?);
+        let query = Query::new(Filter::partition(&partition));
+        let (mut row, mut events) = (None, Vec::new());
+        for entity in self.entities(&query, events_max.saturating_add(1)).await? {
+            if entity.row == row_key {
+                row = Some(stored(&entity)?.record);
+            } else {
+                events.push(stored(&entity)?.record);
+            }
+        }
+        events.truncate(events_max);
+        Ok((row, events))
+    }
+}
+
+/// The key of a partition: hash prefix, table and identity stay apart and readable.
+///
+/// # Errors
+/// [`StoreError::TooLarge`] when even the shortened key is too long.
+pub fn partition_key(partition: &str) -> Result<Key, StoreError> {
+    joined(partition, 3)
+}
+
+/// The key of a record in its partition; the id of a very long one ends in its hash.
+///
+/// # Errors
+/// [`StoreError::TooLarge`] when even the shortened key is too long.
+pub fn key(text: &str) -> Result<Key, StoreError> {
+    joined(text, 2)
+}
+
+fn joined(text: &str, parts_max: usize) -> Result<Key, StoreError> {
+    let parts: Vec<&str> = text.splitn(parts_max, ':').collect();
+    Key::join_hashed(&parts).map_err(|error| StoreError::TooLarge(error.to_string()))
+}
+
+fn op(entity: Entity, expect: &Expect) -> Result<Op, StoreError> {
+    match expect {
+        Expect::Absent => Ok(Op::Insert(entity)),
+        Expect::Is(etag) => {
+            let etag =
+                crate::tables::Etag::new(etag.0.as_str()).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+            Ok(Op::Replace(entity, When::Is(etag)))
+        }
+    }
+}
+
+fn row_entity(partition: &Key, record: &RowRecord) -> Result<Entity, StoreError> {
+    let entity = entity(partition, ROW_KEY, record)?.with("epoch", i64::try_from(record.epoch).unwrap_or(i64::MAX));
+    Ok(match record.lease {
+        Some(lease) => entity.with("lease_until_ms", lease.until_ms),
+        None => entity,
+    })
+}
+
+fn event_entity(partition: &Key, event_key: &str, record: &EventRecord) -> Result<Entity, StoreError> {
+    let phase = match record.phase {
+        Phase::Owed => "owed",
+        Phase::Claimed(_) => "claimed",
+        Phase::Done => "done",
+    };
+    let entity = entity(partition, event_key, record)?
+        .with("phase", phase)
+        .with("operation", record.operation.as_str())
+        .with("attempts", i64::from(record.attempts));
+    Ok(match &record.outcome {
+        Some(outcome) => entity.with("outcome", outcome.name()),
+        None => entity,
+    })
+}
+
+fn entity<T: Serialize>(partition: &Key, row_key: &str, record: &T) -> Result<Entity, StoreError> {
+    let text = serde_json::to_string(record).map_err(|error| StoreError::Corrupt(format!("{row_key}: {error}")))?;
+    let mut entity = Entity::new(partition.clone(), key(row_key)?);
+    split::put(&mut entity.properties, RECORD, &text).map_err(|error| StoreError::TooLarge(error.to_string()))?;
+    Ok(entity)
+}
+
+fn stored<T: DeserializeOwned>(entity: &Entity) -> Result<Stored<T>, StoreError> {
+    let corrupt = |what: String| StoreError::Corrupt(format!("{}: {what}", entity.row.as_str()));
+    let text = split::get(entity, RECORD).map_err(|error| corrupt(error.to_string()))?;
+    let text = text.ok_or_else(|| corrupt("has no record".to_owned()))?;
+    let record = serde_json::from_str(&text).map_err(|error| corrupt(error.to_string()))?;
+    let etag = entity.etag.as_ref().ok_or_else(|| corrupt("came without an etag".to_owned()))?;
+    Ok(Stored { record, etag: Etag(etag.as_str().to_owned()) })
+}
+
+fn read_error(error: TablesError) -> StoreError {
+    match write_error(error) {
+        // nothing was to be changed, so not knowing is the same as not having
+        StoreError::Unknown(reason) => StoreError::Unavailable { reason, after: None },
+        StoreError::Conflict => StoreError::Unavailable { reason: "a read met a conflict".to_owned(), after: None },
+        other => other,
+    }
+}
+
+fn write_error(error: TablesError) -> StoreError {
+    match error {
+        TablesError::Conflict { .. } | TablesError::NotFound { .. } | TablesError::Stale { .. } => StoreError::Conflict,
+        TablesError::Busy { after } => StoreError::Unavailable { reason: "table storage is busy".to_owned(), after },
+        TablesError::Unknown { reason } => StoreError::Unknown(reason),
+        TablesError::Decode { .. } => StoreError::Corrupt(error.to_string()),
+        TablesError::Rejected { ref code, .. } if code.ends_with("TooLarge") => StoreError::TooLarge(error.to_string()),
+        TablesError::NotSent { .. } | TablesError::Rejected { .. } | TablesError::Invalid { .. } => {
+            StoreError::Unavailable { reason: error.to_string(), after: None }
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! The environment itself: its state behind one lock, the steps, the work in the background, and direct changes
+//! without HTTP for tests and demonstrations. Knows no request.
+
+use super::body;
+use super::cell::{Cell, Row};
+use super::decimal::Decimal;
+use super::deliver::{self, FailedJob, Sink};
+use super::errors::{self, ApiError};
+use super::events::{RaisedEvent, Step};
+use super::faults::Faults;
+use super::log::Log;
+use super::protection::Gate;
+use super::schema::TableDef;
+use super::store::{Links, Rows, State};
+use super::world::{Auth, Origin, Settings, User, World};
+use super::write::{Commit, Writer};
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// One environment. Clones are the same environment.
+#[derive(Clone)]
+pub struct Environment(Arc<Inner>);
+
+struct Inner {
+    world: World,
+    epoch: DateTime<Utc>,
+    start: Instant,
+    race_window: Duration,
+    latency: (Duration, Duration),
+    auth: Auth,
+    state: Mutex<State>,
+    steps: Mutex<Vec<Arc<Step>>>,
+    failed: Mutex<Vec<FailedJob>>,
+    faults: Faults,
+    gate: Gate,
+    log: Log,
+    tasks: Mutex<JoinSet<()>>,
+    busy: watch::Sender<usize>,
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment").field("organization", &self.0.world.organization).finish_non_exhaustive()
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Environment {
+    /// An environment with its users, team, business unit and currency (EUR), and no other rows.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let mut state = State::new(settings.seed);
+        let user = |state: &mut State, object: u128| User { id: state.guid(), object_id: Uuid::from_u128(object) };
+        let world = World {
+            organization: settings.organization,
+            base_url: settings.base_url.trim_end_matches('/').to_owned(),
+            business_unit: state.guid(),
+            // The same people work in every environment; only their row ids differ.
+            person: user(&mut state, 0x5b0c_7e94_2f6d_4d83_9a17_e8c3_f1b6_402d),
+            service: user(&mut state, 0xd41f_8a05_73be_4c29_8e60_1fa2_b95c_7d38),
+            team: state.guid(),
+            base_currency: state.guid(),
+            schema: settings.schema,
+        };
+        furnish(&mut state, &world);
+        Self(Arc::new(Inner {
+            world,
+            epoch: settings.epoch,
+            start: Instant::now(),
+            race_window: settings.race_window,
+            latency: settings.latency,
+            auth: settings.auth,
+            state: Mutex::new(state),
+            steps: Mutex::default(),
+            failed: Mutex::default(),
+            faults: Faults::new(),
+            gate: Gate::new(settings.protection),
+            log: Log::new(settings.log_entries_max),
+            tasks: Mutex::default(),
+            busy: watch::Sender::new(0),
+        }))
+    }
+
+    /// Ids, tables and address.
+    #[must_use]
+    pub fn world(&self) -> &World {
+        &self.0.world
+    }
+
+    /// The person who works here, as an origin for direct changes.
+    #[must_use]
+    pub fn person(&self) -> Origin {
+        Origin::of(self.0.world.person)
+    }
+
+    /// The application user, as whom the Web API is called.
+    #[must_use]
+    pub fn service(&self) -> Origin {
+        Origin::of(self.0.world.service)
+    }
+
+    /// The time in the environment, to the second.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        let now = self.0.epoch + self.elapsed();
+        DateTime::from_timestamp(now.timestamp(), 0).unwrap_or(now)
+    }
+
+    /// Since the start.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.0.start.elapsed()
+    }
+
+    /// Faults on demand.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.0.faults
+    }
+
+    /// What was asked over HTTP.
+    #[must_use]
+    pub fn requests(&self) -> &Log {
+        &self.0.log
+    }
+
+    /// Service protection and its counters.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.0.gate
+    }
+
+    /// Registers a step: from now on its events are raised.
+    pub fn subscribe(&self, step: Step) {
+        locked(&self.0.steps).push(Arc::new(step));
+    }
+
+    /// Jobs whose events are lost.
+    #[must_use]
+    pub fn failed_jobs(&self) -> Vec<FailedJob> {
+        locked(&self.0.failed).clone()
+    }
+
+    /// Waits until no request, delivery or late effect is under way.
+    pub async fn idle(&self) {
+        let mut busy = self.0.busy.subscribe();
+        let _ = busy.wait_for(|count| *count == 0).await;
+    }
+
+    /// All rows of a table.
+    #[must_use]
+    pub fn rows(&self, table: &str) -> Rows {
+        locked(&self.0.state).rows.get(table).cloned().unwrap_or_default()
+    }
+
+    /// One row.
+    #[must_use]
+    pub fn row(&self, table: &str, id: Uuid) -> Option<Row> {
+        locked(&self.0.state).row(table, id).cloned()
+    }
+
+    /// All links of a relationship: first table's row, second table's row.
+    #[must_use]
+    pub fn links(&self, relationship: &str) -> Links {
+        locked(&self.0.state).links.get(relationship).cloned().unwrap_or_default()
+    }
+
+    /// How many changes were made, over HTTP and directly.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        locked(&self.0.state).sequence
+    }
+
+    /// Creates a row; the body is that of a POST.
+    ///
+    /// # Errors
+    /// What the Web API refuses.
+    pub fn create(&self, origin: &Origin, table: &str, value: &Value) -> Result<Uuid, ApiError> {
+        let def = self.table(table)?;
+        let body = body::read(&self.0.world.schema, def, &self.0.world.base_url, value)?;
+        self.transact(origin, |writer| {
+            let changes = body.resolve(writer.state, &writer.world.schema, def)?;
+            let commit = writer.create(def, body.id, changes)?;
+            Ok((commit.id, vec![commit]))
+        })
+    }
+
+    /// Changes an existing row; the body is that of a PATCH.
+    ///
+    /// # Errors
+    /// What the Web API refuses.
+    pub fn update(&self, origin: &Origin, table: &str, id: Uuid, value: &Value) -> Result<(), ApiError> {
+        let def = self.table(table)?;
+        let body = body::read(&self.0.world.schema, def, &self.0.world.base_url, value)?;
+        self.transact(origin, |writer| {
+            let changes = body.resolve(writer.state, &writer.world.schema, def)?;
+            Ok(((), vec![writer.update(def, id, changes)?]))
+        })
+    }
+
+    /// Deletes a row.
+    ///
+    /// # Errors
+    /// What the Web API refuses.
+    pub fn delete(&self, origin: &Origin, table: &str, id: Uuid) -> Result<(), ApiError> {
+        let def = self.table(table)?;
+        self.transact(origin, |writer| Ok(((), writer.delete(def, id)?)))
+    }
+
+    /// Links a row of `table` to another.
+    ///
+    /// # Errors
+    /// What the Web API refuses.
+    pub fn associate(
+        &self,
+        origin: &Origin,
+        relationship: &str,
+        table: &str,
+        id: Uuid,
+        other: Uuid,
+    ) -> Result<(), ApiError> {
+        self.transact(origin, |writer| Ok(((), vec![writer.associate(relationship, table, id, other)?])))
+    }
+
+    /// Removes a link.
+    ///
+    /// # Errors
+    /// What the Web API refuses.
+    pub fn disassociate(
+        &self,
+        origin: &Origin,
+        relationship: &str,
+        table: &str,
+        id: Uuid,
+        other: Uuid,
+    ) -> Result<(), ApiError> {
+        self.transact(origin, |writer| {
+            Ok(((), writer.disassociate(relationship, table, id, other)?.into_iter().collect()))
+        })
+    }
+
+    fn table(&self, name: &str) -> Result<&TableDef, ApiError> {
+        self.0.world.schema.tables.get(name).ok_or_else(|| errors::no_resource(name))
+    }
+
+    /// Runs one transaction and raises the events of its commits.
+    pub(super) fn transact<T>(
+        &self,
+        origin: &Origin,
+        work: impl FnOnce(&mut Writer<'_>) -> Result<(T, Vec<Commit>), ApiError>,
+    ) -> Result<T, ApiError> {
+        let mut state = locked(&self.0.state);
+        let mut writer = Writer { world: &self.0.world, state: &mut state, now: self.now(), origin };
+        let (value, commits) = work(&mut writer)?;
+        let jobs = self.raise(&mut state, &commits, origin);
+        drop(state);
+        for (step, event, delay) in jobs {
+            self.deliver(step, event, delay);
+        }
+        Ok(value)
+    }
+
+    /// Reads under the lock.
+    pub(super) fn read<T>(&self, work: impl FnOnce(&State) -> T) -> T {
+        work(&locked(&self.0.state))
+    }
+
+    fn raise(&self, state: &mut State, commits: &[Commit], origin: &Origin) -> Vec<(Arc<Step>, RaisedEvent, Duration)> {
+        let steps = locked(&self.0.steps).clone();
+        let mut jobs = Vec::new();
+        let correlation = origin.correlation.unwrap_or_else(|| state.guid());
+        let request = state.guid();
+        for commit in commits {
+            for step in steps.iter().filter(|step| step.wants(commit, origin)) {
+                let ids = super::context::Ids { operation: state.guid(), request, correlation, step: step.id };
+                let event = RaisedEvent::new(&self.0.world, commit, origin, ids, step);
+                if let Sink::Collect(collector) = &step.sink {
+                    collector.push(event);
+                    continue;
+                }
+                let (least, longest) = step.delay;
+                let delay = least + longest.saturating_sub(least).mul_f64(state.chance());
+                jobs.push((Arc::clone(step), event, delay));
+            }
+        }
+        jobs
+    }
+
+    fn deliver(&self, step: Arc<Step>, event: RaisedEvent, delay: Duration) {
+        let environment = self.clone();
+        self.background(async move {
+            tokio::time::sleep(delay).await;
+            if let Err(failed) = deliver::deliver(&step.sink, &event).await {
+                locked(&environment.0.failed).push(failed);
+            }
+        });
+    }
+
+    /// Runs something that goes on although its caller may be gone. [`Environment::idle`] waits for it.
+    pub(super) fn background(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let busy = Busy::new(self.clone());
+        let mut tasks = locked(&self.0.tasks);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(async move {
+            work.await;
+            drop(busy);
+        });
+    }
+
+    pub(super) async fn race_window(&self) {
+        if !self.0.race_window.is_zero() {
+            tokio::time::sleep(self.0.race_window).await;
+        }
+    }
+
+    /// Half of one request's latency.
+    pub(super) fn half_latency(&self) -> Duration {
+        let (least, longest) = self.0.latency;
+        if longest.is_zero() {
+            return Duration::ZERO;
+        }
+        (least + longest.saturating_sub(least).mul_f64(locked(&self.0.state).chance())) / 2
+    }
+
+    pub(super) fn auth(&self) -> &Auth {
+        &self.0.auth
+    }
+
+    pub(super) fn new_id(&self) -> Uuid {
+        locked(&self.0.state).guid()
+    }
+}
+
+/// Counts as work under way while it lives, also when its task is cancelled or panics.
+struct Busy(Environment);
+
+impl Busy {
+    fn new(environment: Environment) -> Self {
+        environment.0.busy.send_modify(|count| *count += 1);
+        Self(environment)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.0.busy.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
+fn furnish(state: &mut State, world: &World) {
+    let text = |text: &str| Cell::Text(text.to_owned());
+    let mut put = |table: &str, id: Uuid, cells: Vec<(&str, Cell)>| {
+        let Some(def) = world.schema.tables.get(table) else { return };
+        let columns: BTreeMap<String, Cell> = cells
+            .into_iter()
+            .filter(|(name, _)| def.columns.contains_key(*name))
+            .map(|(name, cell)| (name.to_owned(), cell))
+            .collect();
+        state.put(table, id, columns);
+    };
+    put("businessunit", world.business_unit, vec![("name", text("Root"))]);
+    put("team", world.team, vec![("name", text("Everybody"))]);
+    for (user, name, domain) in [
+        (world.person, "Mara Keller", "mara.keller@example.com"),
+        (world.service, "# dataverse-sync", "dataverse-sync@example.com"),
+    ] {
+        let object = Cell::Guid(user.object_id);
+        put(
+            "systemuser",
+            user.id,
+            vec![("fullname", text(name)), ("domainname", text(domain)), ("azureactivedirectoryobjectid", object)],
+        );
+    }
+    put(
+        "transactioncurrency",
+        world.base_currency,
+        vec![
+            ("currencyname", text("Euro")),
+            ("isocurrencycode", text("EUR")),
+            ("currencysymbol", text("€")),
+            ("exchangerate", Cell::Decimal(Decimal::new(10_000_000_000, 10))),
+            ("currencyprecision", Cell::Int(2)),
+        ],
+    );
+}

@@ -1,0 +1,424 @@
+//! A stand-in for the Azure Functions host: it reads host.json and the functions' folders, keeps handler processes
+//! alive, invokes them by its JSON protocol or passes requests on, judges their answers, and has queues and timers.
+//! Knows nothing of what the functions do.
+//!
+//! It behaves as host 4.1037 does by its source; what differs:
+//! * queues are local ([`Queue`]), without sessions, batches and prefetch; `cardinality: many` is refused;
+//! * `http.routes`, named configuration profiles and route constraints are refused, not imitated;
+//! * `arguments` of host.json are split at white space after joining (quotes are not understood);
+//! * requests and answers are buffered, not streamed; clients appear as 127.0.0.1;
+//! * a function whose folder is wrong is skipped with a line in the log, as in the host ([`Host::skipped`]).
+//!
+//! Two ways for an instance to die, because they differ for messages: [`Host::crash`] kills the handler, the host
+//! notices, fails what was under way (so messages come back at once) and counts the exit; [`Host::kill`] takes the
+//! whole instance away, so nobody abandons anything: locks run out, and a fresh instance takes its place.
+
+pub mod envelope;
+pub mod front;
+pub mod function;
+pub mod identity;
+pub mod instance;
+pub mod invoke;
+pub mod log;
+pub mod manifest;
+pub mod message;
+pub mod process;
+pub mod pump;
+pub mod queue;
+pub mod route;
+pub mod schedule;
+mod settings;
+#[cfg(test)]
+mod tests;
+pub mod verdict;
+mod work;
+
+pub use front::FunctionKeys;
+pub use identity::{Identity, IdentitySettings};
+pub use instance::Status;
+pub use invoke::Ending;
+pub use log::{Level, Line, Log};
+pub use message::{Message, NewMessage};
+pub use queue::{DeadLetter, Queue, QueueCounts, QueueSettings};
+pub use settings::{Handlers, HostSettings, StartError, Timers};
+pub use work::Counts;
+
+use super::http::{Reply, Server, serve};
+use function::{Function, Target, Trigger};
+use instance::{Death, Instance, Orders, Source};
+use invoke::Client;
+use manifest::Manifest;
+use process::{Arguments, Launch, Signal};
+use pump::Pump;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use work::Shared;
+
+/// How long a platform waits between SIGTERM and SIGKILL unless told otherwise.
+pub const GRACE: Duration = Duration::from_secs(10);
+
+/// The running host. Everything, handler processes included, ends when it is dropped.
+#[derive(Debug)]
+pub struct Host {
+    shared: Arc<Shared>,
+    front: Server,
+    /// The listeners of each instance, and the switch that drains them.
+    listeners: Mutex<Vec<(JoinSet<()>, watch::Sender<bool>)>>,
+    /// Supervisors and timers.
+    _tasks: JoinSet<()>,
+}
+
+impl Host {
+    /// Starts the host and waits until every instance is ready.
+    ///
+    /// # Errors
+    /// What the host refuses, and handlers that do not start.
+    pub async fn start(settings: HostSettings) -> Result<Self, StartError> {
+        let manifest = manifest::read(&settings.app_root, &settings.environment)?;
+        for line in &manifest.skipped {
+            settings.log.host(None, Level::Error, line.clone());
+        }
+        let routes =
+            front::Routes::new(&manifest.route_prefix, manifest.functions.values()).map_err(StartError::Refused)?;
+        let mut tasks = JoinSet::new();
+        let (instances, orders) = instances(&settings, &manifest)?;
+        for (instance, orders) in instances.iter().cloned().zip(orders) {
+            tasks.spawn(async move { instance.supervise(orders).await });
+        }
+        let shared = Arc::new(Shared {
+            routes,
+            keys: settings.keys.clone(),
+            queues: queues(&settings, &manifest),
+            instances,
+            timeout: settings.function_timeout.or(manifest.function_timeout),
+            log: settings.log.clone(),
+            clock: (settings.queue.start, Instant::now()),
+            client: Client::default(),
+            sender: crate::sim::http::Sender::default(),
+            counts: Mutex::default(),
+            turn: std::sync::atomic::AtomicUsize::new(0),
+            manifest: Manifest {
+                concurrent_calls_max: settings.concurrent_calls_max.unwrap_or(manifest.concurrent_calls_max),
+                ..manifest
+            },
+        });
+        let server = Arc::clone(&shared);
+        let front = serve(settings.http_port, move |request| {
+            let shared = Arc::clone(&server);
+            async move { Reply::Answer(shared.request(request).await) }
+        })
+        .await
+        .map_err(|source| StartError::Port { port: settings.http_port, source })?;
+        for instance in &shared.instances {
+            if let Err(why) = instance.ready().await {
+                return Err(not_started(&shared, instance.index, why));
+            }
+        }
+        let listeners = (0..shared.instances.len()).map(|index| listen(&shared, index)).collect();
+        start_timers(&shared, settings.timers, &mut tasks);
+        Ok(Self { shared, front, listeners: Mutex::new(listeners), _tasks: tasks })
+    }
+
+    /// `http://127.0.0.1:port` of the HTTP side.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.front.url()
+    }
+
+    /// A queue by its name, if a function listens or sends to it.
+    #[must_use]
+    pub fn queue(&self, name: &str) -> Option<Queue> {
+        self.shared.queues.get(name).cloned()
+    }
+
+    /// The queues by name.
+    #[must_use]
+    pub fn queues(&self) -> &BTreeMap<String, Queue> {
+        &self.shared.queues
+    }
+
+    /// Fires a timer now, on the first instance that is up, and waits for its end.
+    ///
+    /// # Errors
+    /// No such timer, or no instance.
+    pub async fn fire(&self, timer: &str) -> Result<Ending, String> {
+        self.shared.tick(timer, false).await
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.shared.counts().clone()
+    }
+
+    /// The log.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.shared.log
+    }
+
+    /// Functions that were skipped, and why.
+    #[must_use]
+    pub fn skipped(&self) -> &[String] {
+        &self.shared.manifest.skipped
+    }
+
+    /// How an instance is doing; `None` if there is no such instance.
+    #[must_use]
+    pub fn status(&self, instance: usize) -> Option<Status> {
+        self.shared.instances.get(instance).map(|i| i.status())
+    }
+
+    /// How many instances there are.
+    #[must_use]
+    pub fn instance_count(&self) -> usize {
+        self.shared.instances.len()
+    }
+
+    /// The process id of an instance's handler.
+    #[must_use]
+    pub fn pid(&self, instance: usize) -> Option<u32> {
+        self.shared.instances.get(instance)?.pid()
+    }
+
+    /// How often handlers died or were replaced, over all instances.
+    #[must_use]
+    pub fn deaths(&self) -> u64 {
+        self.shared.instances.iter().map(|i| i.death_count()).sum()
+    }
+
+    /// Waits until an instance can be called.
+    ///
+    /// # Errors
+    /// It is down, or takes too long.
+    pub async fn ready(&self, instance: usize) -> Result<(), String> {
+        self.get(instance)?.ready().await.map(|_| ())
+    }
+
+    /// Takes a whole instance away without warning (SIGKILL) and starts a fresh one in its place. Its messages stay
+    /// locked until their locks run out; its HTTP clients get 502. Returns when the old process is gone.
+    ///
+    /// # Errors
+    /// No such instance.
+    pub async fn kill(&self, instance: usize) -> Result<(), String> {
+        let dying = self.get(instance)?;
+        drop(self.take_listeners(instance));
+        dying.restart(Death::Instance).await;
+        self.put_listeners(instance);
+        Ok(())
+    }
+
+    /// Kills only the handler (SIGKILL): what was under way fails, messages come back at once, and the host starts
+    /// another; the third time within 30 minutes each it gives up.
+    ///
+    /// # Errors
+    /// No such instance or no process.
+    pub async fn crash(&self, instance: usize) -> Result<(), String> {
+        self.get(instance)?.signal(Signal::Kill).await.map_err(|e| e.to_string())
+    }
+
+    /// Makes a handler stand still (SIGSTOP), as a stalled machine does; the host around it goes on.
+    ///
+    /// # Errors
+    /// No such instance or no process.
+    pub async fn pause(&self, instance: usize) -> Result<(), String> {
+        self.get(instance)?.signal(Signal::Stop).await.map_err(|e| e.to_string())
+    }
+
+    /// Lets it go on (SIGCONT).
+    ///
+    /// # Errors
+    /// No such instance or no process.
+    pub async fn resume(&self, instance: usize) -> Result<(), String> {
+        self.get(instance)?.signal(Signal::Continue).await.map_err(|e| e.to_string())
+    }
+
+    /// Takes an instance out as the platform does when it scales in: listeners stop taking messages, SIGTERM, then what
+    /// is under way has `grace` to end, then SIGKILL. The instance stays down. Returns the exit code of a process.
+    ///
+    /// # Errors
+    /// No such instance.
+    pub async fn terminate(&self, instance: usize, grace: Duration) -> Result<Option<i32>, String> {
+        let leaving = self.get(instance)?;
+        let (mut listeners, drain) = self.take_listeners(instance);
+        drain.send_replace(true);
+        let drained = async { while listeners.join_next().await.is_some() {} };
+        let (code, _) = tokio::join!(leaving.stop(grace), tokio::time::timeout(grace, drained));
+        Ok(code)
+    }
+
+    /// Starts an instance again that is down.
+    ///
+    /// # Errors
+    /// No such instance, or it does not become ready.
+    pub async fn revive(&self, instance: usize) -> Result<(), String> {
+        let back = self.get(instance)?;
+        if !matches!(back.status(), Status::Down | Status::Exited(_)) {
+            return Err(format!("instance {instance} is not down"));
+        }
+        back.start();
+        back.ready().await?;
+        self.put_listeners(instance);
+        Ok(())
+    }
+
+    /// Waits until no queue holds anything that is not settled.
+    pub async fn idle(&self) {
+        for queue in self.shared.queues.values() {
+            queue.idle().await;
+        }
+    }
+
+    /// Terminates all instances, at the same time.
+    pub async fn stop(self, grace: Duration) {
+        let all = (0..self.instance_count()).map(|i| self.terminate(i, grace));
+        futures_util::future::join_all(all).await;
+    }
+
+    fn get(&self, instance: usize) -> Result<&Arc<Instance>, String> {
+        self.shared.instances.get(instance).ok_or_else(|| format!("no instance {instance}"))
+    }
+
+    fn take_listeners(&self, instance: usize) -> (JoinSet<()>, watch::Sender<bool>) {
+        let mut all = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let none = || (JoinSet::new(), watch::Sender::new(false));
+        all.get_mut(instance).map_or_else(none, |slot| std::mem::replace(slot, none()))
+    }
+
+    fn put_listeners(&self, instance: usize) {
+        let mut all = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = all.get_mut(instance) {
+            *slot = listen(&self.shared, instance);
+        }
+    }
+}
+
+fn instances(settings: &HostSettings, manifest: &Manifest) -> Result<(Vec<Arc<Instance>>, Vec<Orders>), StartError> {
+    let launch = |program, arguments| Launch {
+        program,
+        arguments,
+        directory: manifest.directory.clone(),
+        app_root: settings.app_root.clone(),
+        environment: settings.environment.clone(),
+        env_clear: settings.env_clear,
+        stderr_is_error: manifest.stderr_is_error,
+    };
+    let launch = match &settings.handlers {
+        Handlers::Described => {
+            let program = Launch::resolve(&settings.app_root, &manifest.executable);
+            Some(launch(program, Arguments::Described(manifest.arguments.clone())))
+        }
+        Handlers::Program { executable, arguments } => {
+            Some(launch(executable.clone(), Arguments::Exact(arguments.clone())))
+        }
+        Handlers::Attached(_) => None,
+    };
+    let source = |index: usize| match (&launch, &settings.handlers) {
+        (Some(launch), _) => Ok(Source::Process(Box::new(launch.clone()))),
+        (None, Handlers::Attached(addresses)) if addresses.len() == settings.instances => {
+            addresses.get(index).copied().map(Source::Attached).ok_or_else(|| StartError::Refused("no address".into()))
+        }
+        _ => Err(StartError::Refused("as many addresses as instances are needed".into())),
+    };
+    if settings.instances == 0 {
+        return Err(StartError::Refused("at least one instance is needed".into()));
+    }
+    let all: Result<Vec<_>, StartError> = (0..settings.instances)
+        .map(|i| Ok(Instance::new(i, source(i)?, manifest.initialization_timeout, settings.log.clone())))
+        .collect();
+    Ok(all?.into_iter().map(|(instance, orders)| (Arc::new(instance), orders)).unzip())
+}
+
+fn queues(settings: &HostSettings, manifest: &Manifest) -> BTreeMap<String, Queue> {
+    let mut all = BTreeMap::new();
+    for function in manifest.functions.values() {
+        let listens = match &function.trigger {
+            Trigger::Queue { queue, .. } => Some(queue),
+            _ => None,
+        };
+        let sends = function.outputs.iter().filter_map(|o| match &o.target {
+            Target::Queue { queue, .. } => Some(queue),
+            Target::Http => None,
+        });
+        for name in listens.into_iter().chain(sends) {
+            all.entry(name.clone()).or_insert_with(|| Queue::new(settings.queue.clone()));
+        }
+    }
+    all
+}
+
+fn not_started(shared: &Shared, instance: usize, why: String) -> StartError {
+    let lines = shared.log.lines();
+    let errors = lines.iter().filter(|l| l.instance == Some(instance) && l.level == Level::Error);
+    let texts: Vec<String> = errors.map(|l| l.text.clone()).collect();
+    let tail = texts.get(texts.len().saturating_sub(3)..).unwrap_or_default().join("; ");
+    StartError::Instance { instance, last_error: if tail.is_empty() { why } else { tail } }
+}
+
+/// Starts the listeners of one instance.
+fn listen(shared: &Arc<Shared>, index: usize) -> (JoinSet<()>, watch::Sender<bool>) {
+    let (mut tasks, drain) = (JoinSet::new(), watch::Sender::new(false));
+    let Some(instance) = shared.instances.get(index) else { return (tasks, drain) };
+    for function in shared.manifest.functions.values().filter(|f| !f.disabled) {
+        let Trigger::Queue { queue, .. } = &function.trigger else { continue };
+        let Some(queue) = shared.queues.get(queue).cloned() else { continue };
+        let pump = Pump {
+            queue,
+            calls_max: shared.manifest.concurrent_calls_max,
+            renewal_max: shared.manifest.lock_renewal_max,
+        };
+        tasks.spawn(listener(pump, Arc::clone(shared), Arc::clone(instance), function.clone(), drain.subscribe()));
+    }
+    (tasks, drain)
+}
+
+/// A listener begins when its handler is ready first, and ends when the host behind it is down.
+async fn listener(
+    pump: Pump,
+    shared: Arc<Shared>,
+    instance: Arc<Instance>,
+    function: Function,
+    draining: watch::Receiver<bool>,
+) {
+    if instance.ready().await.is_err() {
+        return;
+    }
+    let function = Arc::new(function);
+    let down = Arc::clone(&instance);
+    let run = pump.run(draining.clone(), move |received| {
+        let (shared, instance, function) = (Arc::clone(&shared), Arc::clone(&instance), Arc::clone(&function));
+        Box::pin(async move { shared.message(&function, &instance, received).await })
+    });
+    tokio::select! {
+        () = run => {}
+        () = down.down(), if !*draining.borrow() => {}
+    }
+}
+
+fn start_timers(shared: &Arc<Shared>, timers: Timers, tasks: &mut JoinSet<()>) {
+    if timers == Timers::OnDemand {
+        return;
+    }
+    for function in shared.manifest.functions.values().filter(|f| !f.disabled) {
+        let Trigger::Timer { schedule } = function.trigger.clone() else { continue };
+        let (shared, name) = (Arc::clone(shared), function.name.clone());
+        tasks.spawn(async move {
+            loop {
+                let now = shared.now();
+                let wait = match timers {
+                    Timers::Every(period) => Some(period),
+                    _ => schedule.after(now).and_then(|next| (next - now).to_std().ok()),
+                };
+                let Some(wait) = wait else { return };
+                tokio::time::sleep(wait).await;
+                if let Err(why) = shared.tick(&name, false).await {
+                    shared.log.host(None, Level::Warning, format!("timer '{name}' did not fire: {why}"));
+                }
+            }
+        });
+    }
+}

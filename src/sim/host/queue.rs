@@ -1,0 +1,410 @@
+//! A local queue with the semantics of Service Bus in peek-lock mode: locks that run out, delivery counts,
+//! dead letters, duplicate detection, scheduled messages. Knows no function and no handler.
+
+use super::message::{Message, NewMessage};
+use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// How a queue behaves.
+#[derive(Clone, Debug)]
+pub struct QueueSettings {
+    /// How long a received message is hidden from others (the service's default is 60 s).
+    pub lock_duration: Duration,
+    /// Deliveries after which a message is dead-lettered (the service's default is 10).
+    pub max_delivery_count: u32,
+    /// Within this time a second message with the same id is accepted and dropped; `None` = off (the default).
+    pub duplicate_window: Option<Duration>,
+    /// The wall-clock time at which the queue's clock starts.
+    pub start: DateTime<Utc>,
+}
+
+impl Default for QueueSettings {
+    fn default() -> Self {
+        Self {
+            lock_duration: Duration::from_secs(60),
+            max_delivery_count: 10,
+            duplicate_window: None,
+            start: DateTime::UNIX_EPOCH + TimeDelta::seconds(1_768_471_200),
+        }
+    }
+}
+
+/// The lock is not held any more: it ran out, or the message is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the lock supplied is invalid: it expired, or the message has already been removed from the queue")]
+pub struct LockLost;
+
+/// A received message and the lock on it.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// The message; its delivery count includes this delivery.
+    pub message: Message,
+    /// The lock.
+    pub token: Uuid,
+    /// When the lock ends, wall clock.
+    pub locked_until: DateTime<Utc>,
+}
+
+/// A message that was given up.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// The message.
+    pub message: Message,
+    /// `MaxDeliveryCountExceeded`, or what the receiver said.
+    pub reason: String,
+}
+
+/// What happened so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueCounts {
+    /// Accepted, duplicates included.
+    pub sent: u64,
+    /// Dropped by duplicate detection.
+    pub dropped: u64,
+    /// Deliveries, redeliveries included.
+    pub delivered: u64,
+    /// Deliveries with a count above 1.
+    pub redelivered: u64,
+    /// Completed.
+    pub completed: u64,
+    /// Abandoned by a receiver.
+    pub abandoned: u64,
+    /// Locks that ran out.
+    pub locks_lost: u64,
+    /// Dead-lettered.
+    pub dead_lettered: u64,
+}
+
+#[derive(Debug)]
+struct Locked {
+    message: Message,
+    until: Instant,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ready: BTreeMap<u64, Message>,
+    locked: HashMap<Uuid, Locked>,
+    scheduled: BTreeMap<(Instant, u64), Message>,
+    dead: Vec<DeadLetter>,
+    seen: HashSet<String>,
+    seen_order: VecDeque<(Instant, String)>,
+    sequence: u64,
+    counts: QueueCounts,
+}
+
+#[derive(Debug)]
+struct Inner {
+    settings: QueueSettings,
+    started: Instant,
+    state: Mutex<State>,
+    /// Something became ready, or a nearer deadline exists.
+    changed: Notify,
+}
+
+/// The queue. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Queue(Arc<Inner>);
+
+impl Queue {
+    /// An empty queue.
+    #[must_use]
+    pub fn new(settings: QueueSettings) -> Self {
+        let (started, state) = (Instant::now(), Mutex::new(State::default()));
+        Self(Arc::new(Inner { settings, started, state, changed: Notify::new() }))
+    }
+
+    /// Sends a message. Returns its sequence number, or `None` if duplicate detection dropped it.
+    pub fn send(&self, new: NewMessage) -> Option<u64> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.counts.sent += 1;
+        let id = new.message_id.clone().unwrap_or_else(|| Uuid::new_v4().simple().to_string());
+        if let Some(window) = self.0.settings.duplicate_window {
+            while state.seen_order.front().is_some_and(|(at, _)| *at + window <= now) {
+                if let Some((_, old)) = state.seen_order.pop_front() {
+                    state.seen.remove(&old);
+                }
+            }
+            if !state.seen.insert(id.clone()) {
+                state.counts.dropped += 1;
+                return None;
+            }
+            state.seen_order.push_back((now, id.clone()));
+        }
+        state.sequence += 1;
+        let sequence = state.sequence;
+        let delay = new.delay;
+        let due = delay.map(|d| now + d);
+        let message = Message::new(new, id, sequence, self.wall(due.unwrap_or(now)));
+        match due {
+            Some(due) => state.scheduled.insert((due, sequence), message),
+            None => state.ready.insert(sequence, message),
+        };
+        drop(state);
+        self.0.changed.notify_waiters();
+        Some(sequence)
+    }
+
+    /// Waits for the next message and locks it. Dropping the future loses nothing.
+    pub async fn receive(&self) -> Received {
+        loop {
+            let changed = self.0.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let deadline = {
+                let mut state = self.lock();
+                self.advance(&mut state);
+                if let Some((_, mut message)) = state.ready.pop_first() {
+                    message.delivery_count += 1;
+                    state.counts.delivered += 1;
+                    state.counts.redelivered += u64::from(message.delivery_count > 1);
+                    let until = Instant::now() + self.0.settings.lock_duration;
+                    let token = Uuid::new_v4();
+                    state.locked.insert(token, Locked { message: message.clone(), until });
+                    drop(state);
+                    self.0.changed.notify_waiters();
+                    return Received { message, token, locked_until: self.wall(until) };
+                }
+                Self::next_deadline(&state)
+            };
+            wait(changed, deadline).await;
+        }
+    }
+
+    /// Removes a message for good.
+    ///
+    /// # Errors
+    /// When the lock is lost; then it is delivered again.
+    pub fn complete(&self, token: Uuid) -> Result<(), LockLost> {
+        self.settle(token, |state, _| state.counts.completed += 1)
+    }
+
+    /// Gives a message back: it is delivered again at once, or dead-lettered when its deliveries are used up.
+    ///
+    /// # Errors
+    /// When the lock is lost.
+    pub fn abandon(&self, token: Uuid) -> Result<(), LockLost> {
+        let max = self.0.settings.max_delivery_count;
+        self.settle(token, |state, message| {
+            state.counts.abandoned += 1;
+            give_back(state, message, max);
+        })
+    }
+
+    /// Moves a message to the dead letters.
+    ///
+    /// # Errors
+    /// When the lock is lost.
+    pub fn dead_letter(&self, token: Uuid, reason: &str) -> Result<(), LockLost> {
+        self.settle(token, |state, message| {
+            state.counts.dead_lettered += 1;
+            state.dead.push(DeadLetter { message, reason: reason.to_owned() });
+        })
+    }
+
+    /// Starts the lock's duration again.
+    ///
+    /// # Errors
+    /// When the lock is lost.
+    pub fn renew(&self, token: Uuid) -> Result<(), LockLost> {
+        let mut state = self.lock();
+        self.advance(&mut state);
+        let locked = state.locked.get_mut(&token).ok_or(LockLost)?;
+        locked.until = Instant::now() + self.0.settings.lock_duration;
+        Ok(())
+    }
+
+    /// How long a lock lasts.
+    #[must_use]
+    pub fn lock_duration(&self) -> Duration {
+        self.0.settings.lock_duration
+    }
+
+    /// Messages not settled yet: ready, locked, scheduled.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        let mut state = self.lock();
+        self.advance(&mut state);
+        state.ready.len() + state.locked.len() + state.scheduled.len()
+    }
+
+    /// Waits until nothing is ready, locked or scheduled.
+    pub async fn idle(&self) {
+        loop {
+            let changed = self.0.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let deadline = {
+                let mut state = self.lock();
+                self.advance(&mut state);
+                if state.ready.is_empty() && state.locked.is_empty() && state.scheduled.is_empty() {
+                    return;
+                }
+                Self::next_deadline(&state)
+            };
+            wait(changed, deadline).await;
+        }
+    }
+
+    /// The dead letters, oldest first.
+    #[must_use]
+    pub fn dead_letters(&self) -> Vec<DeadLetter> {
+        let mut state = self.lock();
+        self.advance(&mut state);
+        state.dead.clone()
+    }
+
+    /// Takes the dead letters out.
+    #[must_use]
+    pub fn take_dead_letters(&self) -> Vec<DeadLetter> {
+        std::mem::take(&mut self.lock().dead)
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn counts(&self) -> QueueCounts {
+        self.lock().counts
+    }
+
+    fn settle(&self, token: Uuid, how: impl FnOnce(&mut State, Message)) -> Result<(), LockLost> {
+        let mut state = self.lock();
+        self.advance(&mut state);
+        let locked = state.locked.remove(&token).ok_or(LockLost)?;
+        how(&mut state, locked.message);
+        drop(state);
+        self.0.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// Makes due what is due: scheduled messages, and locks that ran out.
+    fn advance(&self, state: &mut State) {
+        let now = Instant::now();
+        while let Some(entry) = state.scheduled.first_entry().filter(|e| e.key().0 <= now) {
+            let ((_, sequence), message) = entry.remove_entry();
+            state.ready.insert(sequence, message);
+        }
+        let lost: Vec<Uuid> = state.locked.iter().filter(|(_, l)| l.until <= now).map(|(t, _)| *t).collect();
+        for token in lost {
+            if let Some(locked) = state.locked.remove(&token) {
+                state.counts.locks_lost += 1;
+                give_back(state, locked.message, self.0.settings.max_delivery_count);
+            }
+        }
+    }
+
+    fn next_deadline(state: &State) -> Option<Instant> {
+        let lock = state.locked.values().map(|l| l.until).min();
+        let scheduled = state.scheduled.keys().next().map(|(due, _)| *due);
+        lock.into_iter().chain(scheduled).min()
+    }
+
+    fn wall(&self, at: Instant) -> DateTime<Utc> {
+        let elapsed = TimeDelta::from_std(at.saturating_duration_since(self.0.started)).unwrap_or(TimeDelta::MAX);
+        self.0.settings.start.checked_add_signed(elapsed).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A message keeps its place in the queue when it comes back.
+fn give_back(state: &mut State, message: Message, max_delivery_count: u32) {
+    if message.delivery_count < max_delivery_count {
+        state.ready.insert(message.sequence_number, message);
+        return;
+    }
+    state.counts.dead_lettered += 1;
+    state.dead.push(DeadLetter { message, reason: "MaxDeliveryCountExceeded".into() });
+}
+
+async fn wait(changed: impl Future<Output = ()>, deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => {
+            let _ = tokio::time::timeout_at(deadline, changed).await;
+        }
+        None => changed.await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(max_delivery_count: u32, duplicate_window: Option<Duration>) -> Queue {
+        Queue::new(QueueSettings { max_delivery_count, duplicate_window, ..QueueSettings::default() })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_abandoned_message_comes_back_at_once_until_its_deliveries_are_used_up() {
+        let queue = queue(3, None);
+        queue.send(NewMessage::new("a"));
+        for count in 1..=3 {
+            let received = queue.receive().await;
+            assert_eq!(received.message.delivery_count, count);
+            queue.abandon(received.token).unwrap();
+        }
+        assert_eq!(queue.pending(), 0);
+        assert_eq!(queue.dead_letters()[0].reason, "MaxDeliveryCountExceeded");
+        assert_eq!(queue.counts().redelivered, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lock_that_ran_out_cannot_settle_and_the_message_is_delivered_again() {
+        let queue = queue(10, None);
+        queue.send(NewMessage::new("a"));
+        let first = queue.receive().await;
+        let start = Instant::now();
+        let second = queue.receive().await;
+        assert_eq!(start.elapsed(), Duration::from_secs(60));
+        assert_eq!(second.message.delivery_count, 2);
+        assert_eq!(queue.complete(first.token), Err(LockLost));
+        assert_eq!(queue.complete(second.token), Ok(()));
+        assert_eq!(queue.complete(second.token), Err(LockLost));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewed_lock_holds() {
+        let queue = queue(10, None);
+        queue.send(NewMessage::new("a"));
+        let received = queue.receive().await;
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_secs(50)).await;
+            queue.renew(received.token).unwrap();
+        }
+        assert_eq!(queue.complete(received.token), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn duplicates_within_the_window_are_dropped() {
+        let queue = queue(10, Some(Duration::from_secs(600)));
+        assert!(queue.send(NewMessage::new("a").id("1")).is_some());
+        assert!(queue.send(NewMessage::new("b").id("1")).is_none());
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert!(queue.send(NewMessage::new("c").id("1")).is_some());
+        assert_eq!((queue.pending(), queue.counts().dropped), (2, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_scheduled_message_waits_for_its_time_and_idle_waits_for_it() {
+        let queue = queue(10, None);
+        queue.send(NewMessage::new("later").delayed(Duration::from_secs(30)));
+        queue.send(NewMessage::new("now"));
+        let start = Instant::now();
+        let consume = async {
+            for expected in ["now", "later"] {
+                let received = queue.receive().await;
+                assert_eq!(received.message.body, expected);
+                queue.complete(received.token).unwrap();
+            }
+        };
+        tokio::join!(consume, queue.idle());
+        assert_eq!(start.elapsed(), Duration::from_secs(30));
+    }
+}

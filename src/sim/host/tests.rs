@@ -1,0 +1,404 @@
+//! The host stand-in as a whole: with handlers in this process, and with this test binary as the handler process.
+
+use super::*;
+use bytes::Bytes;
+use http::{Request, Response};
+use serde_json::{Value as Json, json};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const HOST_JSON: &str = r#"{"version": "2.0", "functionTimeout": "00:10:00",
+    "customHandler": {"description": {"defaultExecutablePath": "handler"}, "enableProxyingHttpRequest": true},
+    "extensions": {"serviceBus": {"maxConcurrentCalls": 8}}}"#;
+const QUEUE: &str = r#"{"bindings": [{"type": "serviceBusTrigger", "direction": "in", "name": "message",
+    "queueName": "%SYNC_QUEUE%", "connection": "ServiceBus", "dataType": "binary"},
+    {"type": "serviceBus", "direction": "out", "name": "out", "queueName": "copies", "connection": "ServiceBus"}]}"#;
+const TIMER: &str =
+    r#"{"bindings": [{"type": "timerTrigger", "direction": "in", "name": "timer", "schedule": "0 * * * * *"}]}"#;
+const WEBHOOK: &str = r#"{"bindings": [{"type": "httpTrigger", "direction": "in", "name": "req", "authLevel": "function",
+    "methods": ["post", "get"], "route": "webhook/{*rest}"}, {"type": "http", "direction": "out", "name": "res"}]}"#;
+
+struct App(PathBuf);
+
+impl App {
+    fn new(host_json: &str, functions: &[(&str, &str)]) -> Self {
+        let root = std::env::temp_dir().join(format!("host-stand-in-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(root.join("host.json"), host_json).unwrap();
+        for (name, text) in functions {
+            std::fs::create_dir(root.join(name)).unwrap();
+            std::fs::write(root.join(name).join("function.json"), text).unwrap();
+        }
+        Self(root)
+    }
+
+    fn usual() -> Self {
+        Self::new(HOST_JSON, &[("queue", QUEUE), ("sweep", TIMER), ("webhook", WEBHOOK)])
+    }
+
+    fn settings(&self) -> HostSettings {
+        let mut settings = HostSettings::new(&self.0);
+        let pairs = [("SYNC_QUEUE", "events"), ("ServiceBus__fullyQualifiedNamespace", "ns.example")];
+        settings.environment = pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        settings.keys.host = vec!["key".into()];
+        settings
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn reply(status: u16, kind: &str, body: &str) -> Reply {
+    let answer = Response::builder().status(status).header("content-type", kind);
+    Reply::Answer(answer.body(Bytes::copy_from_slice(body.as_bytes())).unwrap())
+}
+
+fn success() -> Reply {
+    reply(200, "application/json", "{}")
+}
+
+async fn attached<F>(
+    app: &App,
+    change: impl FnOnce(&mut HostSettings),
+    handle: impl Fn(Request<Bytes>) -> F + Send + Sync + 'static,
+) -> (Host, Server)
+where
+    F: Future<Output = Reply> + Send + 'static,
+{
+    let server = serve(0, handle).await.unwrap();
+    let mut settings = app.settings();
+    settings.handlers = Handlers::Attached(vec![server.address]);
+    change(&mut settings);
+    (Host::start(settings).await.unwrap(), server)
+}
+
+async fn call(host: &Host, path: &str, key: &str) -> (u16, String) {
+    let request = Request::post(format!("{}{path}", host.url())).header("x-functions-key", key);
+    let request = request.body(Bytes::from_static(b"hello")).unwrap();
+    let answer = crate::sim::http::Sender::default().send(request).await.unwrap();
+    (answer.status().as_u16(), String::from_utf8(answer.body().to_vec()).unwrap())
+}
+
+fn events(host: &Host) -> Queue {
+    host.queue("events").unwrap()
+}
+
+#[tokio::test]
+async fn a_message_is_invoked_by_the_envelope_and_completed() {
+    let (seen, mut requests) = tokio::sync::mpsc::unbounded_channel();
+    let handle = move |request: Request<Bytes>| {
+        seen.send(request).unwrap();
+        async { reply(200, "application/json", r#"{"Outputs": {"out": ["copy"], "unknown": 1}, "Logs": ["said"]}"#) }
+    };
+    let (host, _server) = attached(&App::usual(), |_| {}, handle).await;
+    events(&host).send(NewMessage::new(r#"{"a": 1}"#).id("m1").property("cloudEvents:id", "e1"));
+    events(&host).idle().await;
+    let request = requests.recv().await.unwrap();
+    assert_eq!((request.method().as_str(), request.uri().path()), ("POST", "/queue"));
+    let header = |n: &str| request.headers().get(n).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();
+    assert_eq!(header("transfer-encoding"), "chunked");
+    assert_eq!(header("content-type"), "application/json; charset=utf-8");
+    assert_eq!(header("x-azure-functions-hostversion"), invoke::HOST_VERSION);
+    assert!(header("x-azure-functions-invocationid").parse::<uuid::Uuid>().is_ok());
+    let json: Json = serde_json::from_slice(request.body()).unwrap();
+    assert_eq!(json["Data"]["message"], "eyJhIjogMX0=");
+    assert_eq!(json["Metadata"]["MessageId"], "\"m1\"");
+    assert_eq!(json["Metadata"]["ApplicationProperties"], json!({"cloudEvents:id": "e1"}));
+    let copy = host.queue("copies").unwrap().receive().await;
+    assert_eq!((copy.message.body, copy.message.content_type.as_deref()), ("copy".into(), Some("text/plain")));
+    assert!(host.log().contains("said"));
+    assert_eq!((host.counts().successes, events(&host).counts().completed), (1, 1));
+}
+
+#[tokio::test]
+async fn a_failing_message_is_redelivered_at_once_and_dead_lettered() {
+    let (seen, mut ids) = tokio::sync::mpsc::unbounded_channel();
+    let handle = move |request: Request<Bytes>| {
+        seen.send(request.headers()["x-azure-functions-invocationid"].clone()).unwrap();
+        async { reply(500, "application/json", "{}") }
+    };
+    let (host, _server) = attached(&App::usual(), |s| s.queue.max_delivery_count = 3, handle).await;
+    events(&host).send(NewMessage::new("x").id("poison"));
+    events(&host).idle().await;
+    let dead = events(&host).dead_letters();
+    assert_eq!((dead[0].message.message_id.as_str(), dead[0].message.delivery_count), ("poison", 3));
+    let mut unique = std::collections::HashSet::new();
+    while let Ok(id) = ids.try_recv() {
+        assert!(unique.insert(id), "every attempt has an id of its own");
+    }
+    assert_eq!((unique.len(), host.counts().failures), (3, 3));
+}
+
+#[tokio::test]
+async fn an_empty_answer_hangs_until_the_timeout_kills_the_handler_with_everything_in_it() {
+    let first = std::sync::Arc::new(AtomicUsize::new(0));
+    let handle = move |request: Request<Bytes>| {
+        let turn = first.fetch_add(1, Ordering::SeqCst);
+        async move {
+            match (request.uri().path(), turn) {
+                ("/queue", 0) => reply(204, "application/json", ""),
+                ("/queue", 1) => std::future::pending().await,
+                _ => success(),
+            }
+        }
+    };
+    let (host, _server) =
+        attached(&App::usual(), |s| s.function_timeout = Some(Duration::from_millis(200)), handle).await;
+    events(&host).send(NewMessage::new("a"));
+    events(&host).send(NewMessage::new("b"));
+    events(&host).idle().await;
+    let counts = host.counts();
+    assert!(counts.timeouts >= 1 && host.deaths() >= 1, "{counts:?}");
+    assert_eq!((counts.failures, counts.successes), (2, 2), "both were cut, both were redelivered");
+}
+
+#[tokio::test]
+async fn requests_are_proxied_after_the_key_is_checked() {
+    let handle = |request: Request<Bytes>| async move {
+        match request.uri().path() {
+            "/api/webhook/hangup" => Reply::Hangup,
+            "/api/webhook/refuse" => reply(422, "application/problem+json", "{}"),
+            _ => {
+                let id = request.headers().get("x-ms-invocation-id").map_or("none", |v| v.to_str().unwrap());
+                reply(200, "text/plain", &format!("{} {} {}", request.uri(), id.len(), request.body().len()))
+            }
+        }
+    };
+    let (host, _server) = attached(&App::usual(), |_| {}, handle).await;
+    assert_eq!(call(&host, "/api/webhook/a?b=1&b=2", "key").await, (200, "/api/webhook/a?b=1&b=2 36 5".into()));
+    assert_eq!(call(&host, "/api/webhook/a", "wrong").await.0, 401);
+    assert_eq!(call(&host, "/api/webhook/refuse", "key").await.0, 422);
+    assert_eq!(call(&host, "/api/webhook/hangup", "key").await.0, 500);
+    assert_eq!(call(&host, "/queue", "key").await.0, 404, "invocation paths are not reachable from outside");
+    assert_eq!(host.counts().http, BTreeMap::from([(200, 1), (401, 1), (404, 1), (422, 1), (500, 1)]));
+}
+
+#[tokio::test]
+async fn what_a_killed_instance_held_is_redelivered_when_its_lock_ends() {
+    let first = std::sync::Arc::new(AtomicUsize::new(0));
+    let (started, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let handle = move |_| {
+        let turn = first.fetch_add(1, Ordering::SeqCst);
+        started.send(()).unwrap();
+        async move { if turn == 0 { std::future::pending().await } else { success() } }
+    };
+    let lock = Duration::from_millis(300);
+    let (host, _server) = attached(&App::usual(), |s| s.queue.lock_duration = lock, handle).await;
+    events(&host).send(NewMessage::new("a"));
+    begun.recv().await.unwrap();
+    host.kill(0).await.unwrap();
+    events(&host).idle().await;
+    let counts = events(&host).counts();
+    assert_eq!((counts.abandoned, counts.locks_lost, counts.redelivered, counts.completed), (0, 1, 1, 1));
+}
+
+#[tokio::test]
+async fn timers_fire_on_demand_and_tell_their_schedule() {
+    let (seen, mut requests) = tokio::sync::mpsc::unbounded_channel();
+    let handle = move |request: Request<Bytes>| {
+        seen.send(request).unwrap();
+        async { success() }
+    };
+    let (host, _server) = attached(&App::usual(), |_| {}, handle).await;
+    assert!(matches!(host.fire("sweep").await, Ok(Ending::Success(_))));
+    assert!(host.fire("queue").await.is_err());
+    let request = requests.recv().await.unwrap();
+    assert_eq!(request.uri().path(), "/sweep");
+    let json: Json = serde_json::from_slice(request.body()).unwrap();
+    assert_eq!(json["Data"]["timer"]["IsPastDue"], false);
+}
+
+#[tokio::test]
+async fn json_mode_builds_the_response_from_the_output() {
+    let app = App::new(&HOST_JSON.replace("\"enableProxyingHttpRequest\": true", "\"a\": 1"), &[("webhook", WEBHOOK)]);
+    let handle = |request: Request<Bytes>| async move {
+        let json: Json = serde_json::from_slice(request.body()).unwrap();
+        let body = json["Data"]["req"]["Params"]["rest"].clone();
+        reply(200, "application/json", &json!({"Outputs": {"res": {"statusCode": 201, "body": body}}}).to_string())
+    };
+    let (host, _server) = attached(&app, |_| {}, handle).await;
+    assert_eq!(call(&host, "/api/webhook/a/b", "key").await, (201, "a/b".into()));
+}
+
+#[test]
+fn what_the_host_refuses_is_refused() {
+    let check = |host_json: &str, expected: &str| {
+        let app = App::new(host_json, &[("queue", QUEUE)]);
+        let error = manifest::read(&app.0, &app.settings().environment).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    check("{", "Unable to parse host configuration file");
+    check("{}", "'version'");
+    check(r#"{"version": "2.0"}"#, "WorkerConfig for runtime: custom not found");
+    check(r#"{"version": "2.0", "customHandler": {}}"#, "Missing worker Description.");
+    check(r#"{"version": "2.0", "customHandler": {"description": {}}}"#, "DefaultExecutablePath cannot be empty");
+    let described = r#""description": {"defaultExecutablePath": "x"}"#;
+    check(
+        &format!(r#"{{"version": "2.0", "functionTimeout": "soon", "customHandler": {{{described}}}}}"#),
+        "functionTimeout",
+    );
+    check(
+        &format!(r#"{{"version": "2.0", "customHandler": {{{described}, "http": {{"routes": []}}}}}}"#),
+        "Detected both",
+    );
+}
+
+#[test]
+fn a_bad_function_is_skipped_and_says_why() {
+    let folders = [
+        ("1st", TIMER),
+        ("host", TIMER),
+        ("a.b", TIMER),
+        ("ok", TIMER),
+        ("empty", r#"{"bindings": []}"#),
+        ("binding", &TIMER.replace("\"timer\"", "\"my_timer\"")),
+        ("cron", &TIMER.replace("0 * * * * *", "often")),
+        ("kind", &TIMER.replace("timerTrigger", "blobTrigger")),
+        ("text", "{"),
+        ("script", r#"{"scriptFile": "x", "bindings": [1]}"#),
+    ];
+    let app = App::new(HOST_JSON, &folders);
+    let manifest = manifest::read(&app.0, &BTreeMap::new()).unwrap();
+    assert_eq!(manifest.functions.keys().collect::<Vec<_>>(), ["ok"]);
+    assert_eq!(manifest.skipped.len(), folders.len() - 1);
+    let unset = App::new(HOST_JSON, &[("queue", QUEUE)]);
+    let skipped = manifest::read(&unset.0, &BTreeMap::new()).unwrap().skipped;
+    assert!(skipped[0].contains("does not resolve"), "{skipped:?}");
+}
+
+// What follows uses real processes.
+
+/// The handler process of the tests below: this test binary again, told to run this one test.
+#[tokio::test]
+async fn the_handler_of_these_tests_listens_only_where_a_host_says() {
+    let Some(port) = std::env::var_os("FUNCTIONS_CUSTOMHANDLER_PORT") else {
+        let refused = Host::start(HostSettings::new(Path::new("/nonexistent"))).await;
+        assert!(matches!(refused, Err(StartError::Manifest(_))));
+        return;
+    };
+    let port = port.to_str().unwrap().parse().unwrap();
+    let _server = serve(port, |request: Request<Bytes>| async move {
+        match request.uri().path() {
+            "/api/webhook/env" => {
+                let env: BTreeMap<String, String> =
+                    std::env::vars_os().map(|(k, v)| (k.into_string().unwrap(), v.into_string().unwrap())).collect();
+                reply(200, "application/json", &json!(env).to_string())
+            }
+            "/api/webhook/exit" => std::process::exit(0),
+            "/api/webhook/wait" => std::future::pending().await,
+            _ => success(),
+        }
+    })
+    .await
+    .unwrap();
+    std::future::pending::<()>().await;
+}
+
+fn processes(app: &App) -> HostSettings {
+    let name = "sim::host::tests::the_handler_of_these_tests_listens_only_where_a_host_says";
+    let mut settings = app.settings();
+    settings.handlers = Handlers::Program {
+        executable: std::env::current_exe().unwrap(),
+        arguments: vec!["--exact".into(), name.into(), "--nocapture".into()],
+    };
+    settings
+}
+
+#[tokio::test]
+async fn a_handler_process_gets_its_environment_and_nothing_else() {
+    let app = App::usual();
+    let host = Host::start(processes(&app)).await.unwrap();
+    let (status, body) = call(&host, "/api/webhook/env", "key").await;
+    let env: BTreeMap<String, String> = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, env["SYNC_QUEUE"].as_str()), (200, "events"));
+    assert_eq!(env["FUNCTIONS_CUSTOMHANDLER_PORT"], env["FUNCTIONS_HTTPWORKER_PORT"]);
+    assert_eq!(env["FUNCTIONS_APP_ROOT_PATH"], app.0.to_str().unwrap());
+    assert!(env.contains_key("FUNCTIONS_CUSTOMHANDLER_WORKER_ID") && !env.contains_key("PATH"));
+    events(&host).send(NewMessage::new("a"));
+    events(&host).idle().await;
+    assert_eq!(host.counts().successes, 2);
+    assert!(host.log().lines().iter().any(|l| l.source == log::Source::Console && l.text.contains("running 1 test")));
+}
+
+#[tokio::test]
+async fn a_crashed_handler_fails_its_requests_and_is_replaced_until_the_third_time() {
+    let app = App::usual();
+    let host = Host::start(processes(&app)).await.unwrap();
+    let before = host.pid(0);
+    let (answer, ()) = tokio::join!(call(&host, "/api/webhook/wait", "key"), async {
+        while host.counts().invocations.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        host.crash(0).await.unwrap();
+    });
+    assert_eq!(answer.0, 500);
+    assert_eq!(call(&host, "/api/webhook/x", "key").await.0, 200);
+    assert_ne!(host.pid(0), before);
+    for _ in 0..2 {
+        host.ready(0).await.unwrap();
+        let deaths = host.deaths();
+        host.crash(0).await.unwrap();
+        while host.deaths() == deaths {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert!(host.ready(0).await.is_err());
+    assert!(host.log().contains("Exceeded http worker restart retry count") && host.log().contains("code 137"));
+    assert_eq!(call(&host, "/api/webhook/x", "key").await.0, 503);
+}
+
+#[tokio::test]
+async fn instances_take_turns_and_leave_and_come_back() {
+    let app = App::usual();
+    let mut settings = processes(&app);
+    settings.instances = 2;
+    let host = Host::start(settings).await.unwrap();
+    let before = (host.pid(0), host.pid(1));
+    host.kill(0).await.unwrap();
+    host.ready(0).await.unwrap();
+    assert_ne!(host.pid(0), before.0);
+    assert_eq!(host.terminate(0, GRACE).await, Ok(Some(143)), "this handler does not know SIGTERM");
+    assert_eq!(host.status(0), Some(Status::Down));
+    for _ in 0..4 {
+        assert_eq!(call(&host, "/api/webhook/x", "key").await.0, 200);
+    }
+    host.revive(0).await.unwrap();
+    assert!(host.revive(1).await.is_err());
+    host.pause(1).await.unwrap();
+    host.resume(1).await.unwrap();
+    assert_eq!(call(&host, "/api/webhook/x", "key").await.0, 200);
+    host.stop(GRACE).await;
+}
+
+#[tokio::test]
+async fn a_handler_that_left_with_code_0_is_not_restarted() {
+    let app = App::usual();
+    let host = Host::start(processes(&app)).await.unwrap();
+    assert_eq!(call(&host, "/api/webhook/exit", "key").await.0, 500);
+    while !matches!(host.status(0), Some(Status::Exited(_))) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(host.deaths(), 1);
+    assert!(matches!(host.fire("sweep").await, Ok(Ending::Failure(_))));
+}
+
+#[tokio::test]
+async fn a_handler_that_cannot_start_is_tried_three_times() {
+    let app = App::usual();
+    let run = async |script: &str| {
+        let mut settings = app.settings();
+        let log = settings.log.clone();
+        let arguments = vec!["-c".into(), format!("cd {}; echo start; {script}", app.0.display())];
+        settings.handlers = Handlers::Program { executable: "/bin/sh".into(), arguments };
+        let error = Host::start(settings).await.err().unwrap().to_string();
+        (error, log.lines().iter().filter(|l| l.text == "start").count())
+    };
+    let (error, starts) = run("echo out of luck >&2; exit 3").await;
+    assert!(error.contains("code 3") && error.contains("out of luck"), "{error}");
+    assert_eq!(starts, 3);
+    let (_, starts) = run("test -f once && exit 3; touch once; exit 200").await;
+    assert_eq!(starts, 4, "code 200 asks for a restart and does not count");
+}

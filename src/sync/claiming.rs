@@ -1,0 +1,106 @@
+//! Getting a row: one turn at a time within this process, one claim at a time among all of them.
+
+use super::failure::Failure;
+use super::pause::jitter;
+use crate::clock::Clock;
+use crate::domain::event::ChangeEvent;
+use crate::domain::mapping::Limits;
+use crate::domain::outcome::Outcome;
+use crate::domain::row::RowState;
+use crate::ledger::claim::{Claim, ClaimRequest, Claimed, Ledger};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+use tokio::sync::OwnedMutexGuard;
+use uuid::Uuid;
+
+/// First and longest pause between two looks at a busy row.
+const LOOK_MIN: Duration = Duration::from_millis(50);
+const LOOK_MAX: Duration = Duration::from_secs(2);
+
+type Turn = tokio::sync::Mutex<()>;
+
+/// Turns on rows within this process: events of one row wait for each other here, where it costs no round trip.
+/// Nothing depends on it; the claim alone decides.
+#[derive(Debug, Default)]
+pub(super) struct RowLocks(Mutex<HashMap<String, Weak<Turn>>>);
+
+impl RowLocks {
+    /// Waits for the row's turn until the deadline.
+    pub(super) async fn turn(
+        &self,
+        partition: &str,
+        clock: &dyn Clock,
+        deadline: Duration,
+    ) -> Result<OwnedMutexGuard<()>, Failure> {
+        let turn = self.of(partition);
+        let left = deadline.saturating_sub(clock.monotonic());
+        tokio::time::timeout(left, turn.lock_owned())
+            .await
+            .map_err(|_| Failure::not_now("row_busy: other events of this row are being worked on"))
+    }
+
+    fn of(&self, partition: &str) -> Arc<Turn> {
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turn) = turns.get(partition).and_then(Weak::upgrade) {
+            return turn;
+        }
+        // the map holds no more than the rows that are worked on, give or take
+        if turns.len() >= 1_024 {
+            turns.retain(|_, turn| turn.strong_count() > 0);
+        }
+        let turn = Arc::new(Turn::default());
+        turns.insert(partition.to_owned(), Arc::downgrade(&turn));
+        turn
+    }
+}
+
+/// Claims with patience.
+pub(super) struct Acquire<'a> {
+    pub(super) ledger: &'a Ledger,
+    pub(super) clock: &'a dyn Clock,
+    pub(super) limits: &'a Limits,
+    pub(super) deadline: Duration,
+}
+
+impl Acquire<'_> {
+    /// The row, or the outcome that the event had before. While somebody else holds the row it is looked at again until
+    /// the deadline; while that somebody works on this very event, no longer than `duplicate_wait`.
+    pub(super) async fn claim(
+        &self,
+        partition: &str,
+        event: &ChangeEvent,
+        arrival_ms: i64,
+        touches: &(dyn Fn(&RowState, i64) -> BTreeSet<String> + Sync),
+    ) -> Result<Result<Claim, Outcome>, Failure> {
+        let request = ClaimRequest { partition, event, arrival_ms, token: Uuid::new_v4() };
+        let started = self.clock.monotonic();
+        let mut pause = LOOK_MIN;
+        loop {
+            let (until_ms, same_event) = match self.ledger.claim(&request, touches).await? {
+                Claimed::Acquired(claim) => return Ok(Ok(*claim)),
+                Claimed::Duplicate(outcome) => return Ok(Err(outcome)),
+                Claimed::IdReused => return Err(Failure::IdReused),
+                Claimed::Busy { until_ms, same_event } => (until_ms, same_event),
+            };
+            let patience = if same_event {
+                self.deadline.min(started.saturating_add(self.limits.duplicate_wait))
+            } else {
+                self.deadline
+            };
+            pause = (pause * 2).min(LOOK_MAX);
+            let wait = pause.mul_f64(0.5 + jitter() / 2.0);
+            if self.clock.monotonic().saturating_add(wait) > patience {
+                let reason = if same_event {
+                    "event_busy: another worker has this very event"
+                } else {
+                    "row_busy: another worker holds this row"
+                };
+                let left = until_ms.saturating_sub(self.clock.now().timestamp_millis());
+                let after = Duration::from_millis(u64::try_from(left).unwrap_or(0)) + self.limits.clock_skew;
+                return Err(Failure::NotNow { reason: reason.to_owned(), after });
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+}

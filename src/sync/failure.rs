@@ -1,0 +1,97 @@
+//! Why work on an event stopped before its outcome, inside the engine.
+
+use crate::dataverse::error::DataverseError;
+use crate::dataverse::metadata::MetadataError;
+use crate::dataverse::resolve::ResolveError;
+use crate::domain::disposition::Disposition;
+use crate::ledger::claim::LedgerError;
+use crate::ledger::store::StoreError;
+use std::time::Duration;
+
+/// When nobody says when to come back.
+const LATER: Duration = Duration::from_secs(2);
+/// When it takes a person or a slow process.
+const MUCH_LATER: Duration = Duration::from_secs(60);
+
+/// Why there is no outcome yet.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Not now. The event must be kept and repeated.
+    NotNow { reason: String, after: Duration },
+    /// Not without a person: repeating alone does not help.
+    Never { reason: String },
+    /// A request may still take effect: the row stays ours until the lease runs out (PROTOCOL R3).
+    Unsettled { reason: String, after: Duration },
+    /// Somebody else holds the row (PROTOCOL R7).
+    Overtaken,
+    /// The target's names changed: map the event anew.
+    NamesChanged,
+    /// The id belongs to other content.
+    IdReused,
+}
+
+impl Failure {
+    pub(super) fn not_now(reason: impl Into<String>) -> Self {
+        Self::NotNow { reason: reason.into(), after: LATER }
+    }
+
+    pub(super) fn never(reason: impl Into<String>) -> Self {
+        Self::Never { reason: reason.into() }
+    }
+
+    /// When to come back, at the earliest, and why.
+    pub(super) fn told(&self) -> (String, Duration) {
+        match self {
+            Self::NotNow { reason, after } | Self::Unsettled { reason, after } => (reason.clone(), *after),
+            Self::Never { reason } => (reason.clone(), MUCH_LATER),
+            Self::Overtaken => ("overtaken: another worker holds the row".to_owned(), LATER),
+            Self::NamesChanged => ("the target's names keep changing".to_owned(), MUCH_LATER),
+            Self::IdReused => ("the id was used with other content".to_owned(), MUCH_LATER),
+        }
+    }
+
+    fn by(disposition: Disposition, reason: String) -> Self {
+        match disposition {
+            Disposition::Retry { after } | Disposition::Defer { after } => {
+                Self::NotNow { reason, after: after.unwrap_or(LATER) }
+            }
+            Disposition::Park => Self::Never { reason },
+            Disposition::Stop => Self::Overtaken,
+        }
+    }
+}
+
+impl From<LedgerError> for Failure {
+    fn from(error: LedgerError) -> Self {
+        let reason = error.to_string();
+        match error {
+            LedgerError::Store(StoreError::Unavailable { after, .. }) => {
+                Self::NotNow { reason, after: after.unwrap_or(LATER) }
+            }
+            LedgerError::Store(StoreError::Unknown(_) | StoreError::Conflict) | LedgerError::Contended => {
+                Self::not_now(reason)
+            }
+            LedgerError::Store(StoreError::Corrupt(_) | StoreError::TooLarge(_)) | LedgerError::Payload(_) => {
+                Self::Never { reason }
+            }
+        }
+    }
+}
+
+impl From<DataverseError> for Failure {
+    fn from(error: DataverseError) -> Self {
+        Self::by(error.disposition(), error.to_string())
+    }
+}
+
+impl From<MetadataError> for Failure {
+    fn from(error: MetadataError) -> Self {
+        Self::by(error.disposition(), error.to_string())
+    }
+}
+
+impl From<ResolveError> for Failure {
+    fn from(error: ResolveError) -> Self {
+        Self::by(error.disposition(), error.to_string())
+    }
+}

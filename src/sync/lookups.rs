@@ -1,0 +1,160 @@
+//! Which row of the target a lookup means: owners and others by a column, currencies by ISO code, mapped GUIDs.
+//! What has no rule is passed on as it is; the target says if the row is missing.
+
+use super::environment::Environment;
+use super::failure::Failure;
+use super::work::Work;
+use super::write::RowToWrite;
+use crate::dataverse::body::{Referenced, ResolvedLookups, referenced_tables};
+use crate::dataverse::read::Match;
+use crate::domain::mapping::{LookupRule, Mapping};
+use crate::domain::schema::{ColumnKind, TableSchema};
+use crate::domain::value::{Columns, KeyPart, Reference, RowRef, Value};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+const CURRENCY: &str = "transactioncurrency";
+
+/// Where the meaning of a source's GUID can be asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sources<'a> {
+    pub(super) source: Option<&'a Environment>,
+    pub(super) mapping: &'a Mapping,
+}
+
+/// What became of one lookup.
+enum Resolved {
+    To(Reference),
+    Omitted,
+}
+
+/// The columns with every lookup in the target's terms; what cannot be resolved and may be left out is.
+pub(super) async fn resolve(
+    work: &mut Work<'_>,
+    row: &RowToWrite<'_>,
+    columns: &Columns,
+    sources: &Sources<'_>,
+) -> Result<Columns, Failure> {
+    let mut resolved = Columns::new();
+    let has_money = has_money(row.schema, columns);
+    for (name, value) in columns {
+        let Value::Lookup(reference) = value else {
+            resolved.insert(name.clone(), value.clone());
+            continue;
+        };
+        match one(work, row, name, reference, sources, has_money).await? {
+            Resolved::To(reference) => {
+                resolved.insert(name.clone(), Value::Lookup(reference));
+            }
+            Resolved::Omitted => {
+                tracing::warn!(table = row.schema.name, column = name, "lookup left out: no row of the target matches");
+            }
+        }
+    }
+    Ok(resolved)
+}
+
+async fn one(
+    work: &mut Work<'_>,
+    row: &RowToWrite<'_>,
+    name: &str,
+    reference: &Reference,
+    sources: &Sources<'_>,
+    has_money: bool,
+) -> Result<Resolved, Failure> {
+    let (rule, id) = match (row.table.lookups.get(name), &reference.row) {
+        (rule, RowRef::Id(id)) => (rule, *id),
+        (_, RowRef::Key(_)) => return Ok(Resolved::To(reference.clone())),
+    };
+    let to = |id: Uuid| Resolved::To(Reference { table: reference.table.clone(), row: RowRef::Id(id), name: None });
+    match rule {
+        Some(LookupRule::Map(map)) => match map.get(&id) {
+            Some(target) => return Ok(to(*target)),
+            None if reference.table == CURRENCY => {}
+            None => return Ok(Resolved::To(reference.clone())),
+        },
+        Some(LookupRule::By { column, default }) => {
+            let found = by_column(work, reference, id, column, sources).await?;
+            return Ok(found.or(*default).map_or(Resolved::Omitted, to));
+        }
+        // users and teams have other GUIDs in every environment
+        None | Some(LookupRule::Skip) if kind(row.schema, name) == Some(ColumnKind::Owner) => {
+            return Ok(Resolved::Omitted);
+        }
+        None | Some(LookupRule::Ensure | LookupRule::Skip | LookupRule::Park) => {}
+    }
+    if reference.table != CURRENCY {
+        return Ok(Resolved::To(reference.clone()));
+    }
+    match currency(work, id, sources).await? {
+        Some(target) => Ok(to(target)),
+        None if has_money => {
+            Err(Failure::never("currency_unmapped: the target has no such currency and the row has money"))
+        }
+        None => Ok(Resolved::Omitted),
+    }
+}
+
+fn kind(schema: &TableSchema, column: &str) -> Option<ColumnKind> {
+    schema.columns.get(column).map(|column| column.kind)
+}
+
+fn has_money(schema: &TableSchema, columns: &Columns) -> bool {
+    columns.iter().any(|(name, value)| kind(schema, name) == Some(ColumnKind::Money) && *value != Value::Null)
+}
+
+/// Reads the column of the referenced row in the source and finds the target's row with the same value.
+async fn by_column(
+    work: &mut Work<'_>,
+    reference: &Reference,
+    id: Uuid,
+    column: &str,
+    sources: &Sources<'_>,
+) -> Result<Option<Uuid>, Failure> {
+    let Some(source) = sources.source else { return Ok(None) };
+    let source_table = sources.mapping.by_target(&reference.table).map_or(reference.table.as_str(), |map| &map.source);
+    let (call, _permit) = work.ready().await?;
+    let value = source.resolver.value_of(&call, source_table, id, column).await?;
+    let part = match value {
+        Some(Value::Text(text)) => Uuid::try_parse(&text).map_or_else(|_| KeyPart::Text(text), KeyPart::Guid),
+        Some(Value::Number(number)) => KeyPart::Number(number),
+        _ => return Ok(None),
+    };
+    match work.target.resolver.find_by_column(&call, &reference.table, column, &part).await? {
+        Match::Found(id) => Ok(Some(id)),
+        Match::Missing | Match::Ambiguous => Ok(None),
+    }
+}
+
+/// The target's currency with the same ISO code; without a source the same GUID, if it is there.
+async fn currency(work: &mut Work<'_>, id: Uuid, sources: &Sources<'_>) -> Result<Option<Uuid>, Failure> {
+    let (call, _permit) = work.ready().await?;
+    if let Some(source) = sources.source {
+        let code = source.resolver.value_of(&call, CURRENCY, id, "isocurrencycode").await?;
+        let Some(Value::Text(code)) = code else { return Ok(None) };
+        return Ok(match work.target.resolver.currency(&call, &code).await? {
+            Match::Found(id) => Some(id),
+            Match::Missing | Match::Ambiguous => None,
+        });
+    }
+    Ok(work.target.resolver.exists(&call, CURRENCY, id).await?.then_some(id))
+}
+
+/// Entity sets of all tables that these columns refer to, and metadata of those referred to by key.
+pub(super) async fn entity_sets(work: &mut Work<'_>, columns: &Columns) -> Result<ResolvedLookups, Failure> {
+    let tables = referenced_tables(columns);
+    if tables.is_empty() {
+        return Ok(ResolvedLookups::default());
+    }
+    let (call, _permit) = work.ready().await?;
+    let sets = work.target.schemas.entity_sets(&call, &tables).await?;
+    let mut resolved = BTreeMap::new();
+    for (table, entity_set) in sets {
+        let by_key = columns.values().any(
+            |value| matches!(value, Value::Lookup(Reference { table: to, row: RowRef::Key(_), .. }) if *to == table),
+        );
+        let schema = if by_key { Some(work.target.schemas.get(&call, &table).await?) } else { None };
+        resolved.insert(table, Referenced { entity_set, schema });
+    }
+    Ok(ResolvedLookups { tables: resolved })
+}

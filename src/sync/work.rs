@@ -1,0 +1,98 @@
+//! Work on one claimed row: the rules of time between the ledger and the target (PROTOCOL R2, R3).
+//!
+//! Before **each** request to the target [`Work::ready`] takes a place at the gate and makes sure that the lease covers
+//! whatever the request may do: it may start only if `lease - clock_skew` lies at least `request_timeout` *and*
+//! `settle` ahead, and is renewed otherwise. So at every moment, a crash included, the row stays leased until no
+//! request of ours can take effect any more. The client checks the same moment again right before it sends.
+//!
+//! After an unanswered request ([`Work::unanswered`]) the row is not given back before `sent + settle`: the work goes
+//! on if the delivery may wait that long, else the lease is left to run out.
+
+use super::environment::Environment;
+use super::failure::Failure;
+use crate::clock::Clock;
+use crate::dataverse::client::Call;
+use crate::domain::mapping::Limits;
+use crate::ledger::claim::{Claim, Finished, Ledger};
+use crate::outbound::gate::{NotNow, Permit};
+use std::time::Duration;
+
+/// A claim, and what its work may still do.
+#[derive(Debug)]
+pub(super) struct Work<'a> {
+    pub(super) claim: &'a mut Claim,
+    pub(super) ledger: &'a Ledger,
+    pub(super) target: &'a Environment,
+    pub(super) clock: &'a dyn Clock,
+    pub(super) limits: &'a Limits,
+    /// No request starts after this moment of the monotonic clock.
+    pub(super) deadline: Duration,
+    /// Passed on to the target's traces.
+    pub(super) traces: Call,
+    /// Whether anything was sent that may change the target.
+    pub(super) sent: bool,
+    /// Until when an unanswered request may take effect.
+    pub(super) unsettled_until: Option<Duration>,
+    /// Requests that may change the target, for the log.
+    pub(super) requests: u32,
+}
+
+impl Work<'_> {
+    /// Time left before the deadline.
+    pub(super) fn left(&self) -> Duration {
+        self.deadline.saturating_sub(self.clock.monotonic())
+    }
+
+    /// Waits for a place at the gate and for a lease that is long enough; the permit must live as long as the request.
+    pub(super) async fn ready(&mut self) -> Result<(Call, Permit), Failure> {
+        let permit = self.target.gate.enter(self.left()).await.map_err(|refusal| match refusal {
+            NotNow::Closed { after } => Failure::NotNow { reason: refusal.to_string(), after },
+            NotNow::Full { .. } => Failure::not_now(refusal.to_string()),
+        })?;
+        if self.left().is_zero() {
+            return Err(Failure::not_now("the deadline of this delivery has passed"));
+        }
+        let must_cover = self.limits.settle.max(self.limits.request_timeout) + self.limits.clock_skew;
+        if self.claim.holds_for(self.clock.monotonic()) <= must_cover {
+            self.renew().await?;
+        }
+        // the client adds its own time-out to the clock before it compares
+        let covered = self.claim.holds_until().saturating_sub(must_cover) + self.limits.request_timeout;
+        Ok((Call { latest_end: covered, ..self.traces.clone() }, permit))
+    }
+
+    /// Makes sure, in the ledger itself, that the row is still ours, and for another full lease.
+    pub(super) async fn renew(&mut self) -> Result<(), Failure> {
+        match self.ledger.renew(self.claim).await? {
+            Finished::Done => Ok(()),
+            Finished::Overtaken => Err(Failure::Overtaken),
+        }
+    }
+
+    /// A request that may change the target is about to be sent.
+    pub(super) fn sending(&mut self) {
+        self.sent = true;
+        self.requests += 1;
+    }
+
+    /// A request that was just sent has no answer.
+    pub(super) fn unanswered(&mut self) {
+        self.unsettled_until = Some(self.clock.monotonic().saturating_add(self.limits.settle));
+    }
+
+    /// Waits until nothing unanswered can take effect any more, or says that this delivery can't wait for it.
+    pub(super) async fn settled(&mut self) -> Result<(), Failure> {
+        let Some(until) = self.unsettled_until else { return Ok(()) };
+        let wait = until.saturating_sub(self.clock.monotonic());
+        if wait > self.left() {
+            let reason = "a request without an answer may still take effect".to_owned();
+            return Err(Failure::Unsettled { reason, after: wait + self.limits.clock_skew });
+        }
+        if self.claim.holds_for(self.clock.monotonic()) <= wait + self.limits.clock_skew {
+            self.renew().await?;
+        }
+        tokio::time::sleep(wait).await;
+        self.unsettled_until = None;
+        Ok(())
+    }
+}

@@ -1,0 +1,387 @@
+//! Writing a row: addresses, preconditions, the 412 race, and what every refusal leads to.
+//!
+//! **The race.** Two upserts of a missing row: the loser gets 412 with a duplicate-key code. It is never judged by the
+//! status and never a failure of the event. `same-source`: the row is read back by our own identity; if it
+//! holds what we wanted to write we are done (`raced`), else the write is repeated, which now updates.
+//! `multi-source`: it is repeated at once. A third duplicate is a real conflict: another row holds a unique key.
+//!
+//! **Guards (R4).** With `guard = "lease"` a row that the ledger knows carries `If-Match: *`, so that a late update can't
+//! bring back a row that was deleted. With `guard = "etag"` every write carries the ETag of a row read under the
+//! lease, or `If-None-Match: *`; after a mismatch the ledger is asked first, then the target.
+
+use super::failure::Failure;
+use super::lookups;
+use super::pause::{before_next, jitter, race_pause};
+use super::work::Work;
+use crate::dataverse::body::{EncodeError, Mode, ResolvedLookups, add_key, encode};
+use crate::dataverse::error::{DataverseError, Kind};
+use crate::dataverse::read::Match;
+use crate::dataverse::row::TargetRow;
+use crate::dataverse::url::{Address, KeyParts, UrlError, needs_query};
+use crate::dataverse::write::{Precondition, WriteRequest, Written};
+use crate::domain::digest;
+use crate::domain::disposition::Disposition;
+use crate::domain::mapping::{DuplicateKey, Guard, LookupRule, TableMap};
+use crate::domain::outcome::Applied;
+use crate::domain::schema::TableSchema;
+use crate::domain::value::{Columns, RowRef, Value};
+use std::collections::BTreeSet;
+use uuid::Uuid;
+
+/// Duplicate-key answers before it is a real conflict: the race's own, and one more after the repeated write.
+const DUPLICATES_MAX: u32 = 2;
+
+/// One row to write, in the target's terms.
+#[derive(Debug)]
+pub(super) struct RowToWrite<'a> {
+    pub(super) table: &'a TableMap,
+    pub(super) schema: &'a TableSchema,
+    /// The row's identity.
+    pub(super) row: &'a RowRef,
+    /// The target's GUID, if the ledger knows it.
+    pub(super) known_id: Option<Uuid>,
+    /// The ledger knows that the row exists.
+    pub(super) exists: bool,
+    /// Our loop marker.
+    pub(super) tag: &'a str,
+    /// Whether a row that is missing may be created.
+    pub(super) may_create: bool,
+}
+
+/// How a write ended.
+#[derive(Debug, Default)]
+pub(super) struct WriteDone {
+    pub(super) written: Written,
+    pub(super) raced: bool,
+    /// The row was not there and may not be created.
+    pub(super) missing: bool,
+    /// The target had all values already.
+    pub(super) unchanged: bool,
+}
+
+impl WriteDone {
+    pub(super) fn applied(&self) -> Applied {
+        match (self.raced, self.unchanged, self.written.created) {
+            (true, _, _) => Applied::Raced,
+            (false, true, _) => Applied::Unchanged,
+            (false, false, Some(true)) => Applied::Created,
+            (false, false, Some(false)) => Applied::Updated,
+            (false, false, None) => Applied::Upserted,
+        }
+    }
+}
+
+/// What one attempt learnt.
+struct Attempt {
+    exists: bool,
+    known_id: Option<Uuid>,
+    duplicates: u32,
+    attempts: u32,
+    once: bool,
+}
+
+/// Writes `columns` to the row until the target has them.
+pub(super) async fn write(
+    work: &mut Work<'_>,
+    row: &RowToWrite<'_>,
+    columns: &Columns,
+    sources: &lookups::Sources<'_>,
+) -> Result<WriteDone, Failure> {
+    let mut columns = lookups::resolve(work, row, columns, sources).await?;
+    let mut state = Attempt { exists: row.exists, known_id: row.known_id, duplicates: 0, attempts: 0, once: false };
+    loop {
+        let (address, found) = locate(work, row, &columns, &mut state).await?;
+        let precondition = match (row.table.guard, &found, &address) {
+            (_, _, Address::New) => Precondition::None,
+            (Guard::Etag, Found::Row(existing), _) => {
+                existing.etag.clone().map_or(Precondition::Exists, Precondition::Etag)
+            }
+            (Guard::Etag, Found::Missing, _) => Precondition::Absent,
+            (_, _, _) if state.exists || !row.may_create => Precondition::Exists,
+            _ => Precondition::None,
+        };
+        if matches!(found, Found::Missing) && !row.may_create {
+            return Ok(WriteDone { missing: true, ..WriteDone::default() });
+        }
+        let send = match &found {
+            Found::Row(existing) => differing(&columns, existing),
+            Found::Missing | Found::NotAsked => columns.clone(),
+        };
+        if send.is_empty() && !columns.is_empty() {
+            let known = Written { created: Some(false), ..Written::default() };
+            return Ok(WriteDone { written: known, unchanged: true, ..WriteDone::default() });
+        }
+        let request = request(work, row, &send, &address, precondition.clone(), &state).await?;
+        let (call, permit) = work.ready().await?;
+        work.sending();
+        let answer = work.target.client.write(&call, request).await;
+        drop(permit);
+        match answer {
+            Ok(written) => return Ok(WriteDone { written, raced: state.duplicates > 0, ..WriteDone::default() }),
+            Err(error) => {
+                if let Some(done) = refused(work, row, &mut columns, &address, &precondition, error, &mut state).await?
+                {
+                    return Ok(done);
+                }
+            }
+        }
+    }
+}
+
+/// What is known of the row before a write.
+enum Found {
+    NotAsked,
+    Missing,
+    Row(TargetRow),
+}
+
+/// Where to write, and with `guard = "etag"` what is there now.
+async fn locate(
+    work: &mut Work<'_>,
+    row: &RowToWrite<'_>,
+    columns: &Columns,
+    state: &mut Attempt,
+) -> Result<(Address, Found), Failure> {
+    let mut address = match (state.known_id, row.row) {
+        (Some(id), _) => Address::Id(id),
+        (None, RowRef::Id(id)) => Address::Id(*id),
+        (None, RowRef::Key(parts)) => Address::Key(parts.clone()),
+    };
+    if let Address::Key(parts) = &address
+        && needs_query(row.schema, parts)
+    {
+        // a key value that works in no address: find the row, or create it with the key in the body
+        address = match by_query(work, row, parts).await? {
+            Some(id) => {
+                state.known_id = Some(id);
+                state.exists = true;
+                Address::Id(id)
+            }
+            None => Address::New,
+        };
+    }
+    if row.table.guard == Guard::Lease || address == Address::New {
+        return Ok((address, Found::NotAsked));
+    }
+    let found = read(work, row, &address, columns).await?;
+    Ok((address, found.map_or(Found::Missing, Found::Row)))
+}
+
+async fn by_query(work: &mut Work<'_>, row: &RowToWrite<'_>, parts: &KeyParts) -> Result<Option<Uuid>, Failure> {
+    let mut attempt = 0;
+    loop {
+        let (call, permit) = work.ready().await?;
+        let found = work.target.client.resolve_key(&call, row.schema, parts).await;
+        drop(permit);
+        attempt += 1;
+        match found {
+            Ok(Match::Found(id)) => return Ok(Some(id)),
+            Ok(Match::Missing) => return Ok(None),
+            Ok(Match::Ambiguous) => {
+                return Err(Failure::never("key_ambiguous: several rows of the target have this key"));
+            }
+            Err(error) => again(work, attempt, error).await?,
+        }
+    }
+}
+
+/// Reads the row's columns that are about to be written.
+async fn read(
+    work: &mut Work<'_>,
+    row: &RowToWrite<'_>,
+    address: &Address,
+    columns: &Columns,
+) -> Result<Option<TargetRow>, Failure> {
+    let names: BTreeSet<String> =
+        columns.keys().filter(|name| row.schema.columns.contains_key(*name)).cloned().collect();
+    let mut attempt = 0;
+    loop {
+        let (call, permit) = work.ready().await?;
+        let found = work.target.client.read(&call, row.schema, address, &names).await;
+        drop(permit);
+        attempt += 1;
+        match found {
+            Ok(found) => return Ok(found),
+            Err(error) => again(work, attempt, error).await?,
+        }
+    }
+}
+
+/// Waits before a read is repeated, or gives up.
+async fn again(work: &Work<'_>, attempt: u32, error: DataverseError) -> Result<(), Failure> {
+    match error.disposition() {
+        Disposition::Retry { after } => before_next(work, attempt, after, error).await,
+        Disposition::Defer { .. } | Disposition::Park | Disposition::Stop => Err(error.into()),
+    }
+}
+
+/// The columns that the target does not have yet.
+fn differing(columns: &Columns, existing: &TargetRow) -> Columns {
+    let same = |name: &str, value: &Value| {
+        let there = existing.columns.get(name).unwrap_or(&Value::Null);
+        digest::value(there) == digest::value(value)
+    };
+    columns
+        .iter()
+        .filter(|(name, value)| !same(name, value))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+async fn request<'a>(
+    work: &mut Work<'_>,
+    row: &'a RowToWrite<'_>,
+    columns: &Columns,
+    address: &'a Address,
+    precondition: Precondition,
+    state: &Attempt,
+) -> Result<WriteRequest<'a>, Failure> {
+    let references = lookups::entity_sets(work, columns).await?;
+    let mode = match &precondition {
+        Precondition::None if *address == Address::New => Mode::Create,
+        Precondition::None => Mode::Upsert,
+        Precondition::Exists | Precondition::Etag(_) => Mode::Update,
+        Precondition::Absent => Mode::Create,
+    };
+    let writable: Columns = columns
+        .iter()
+        .filter(|(name, _)| {
+            row.schema.columns.get(*name).is_none_or(|column| crate::dataverse::body::is_writable(column, mode))
+        })
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let encoded = |error: EncodeError| Failure::never(format!("value_not_writable: {error}"));
+    let mut body = encode(row.schema, &writable, mode, address, &references).map_err(encoded)?;
+    if let (Address::New, RowRef::Key(parts)) = (address, row.row) {
+        add_key(row.schema, &mut body, parts, &ResolvedLookups::default()).map_err(encoded)?;
+    }
+    let learn = !state.exists || state.known_id.is_none() && matches!(address, Address::Key(_));
+    Ok(WriteRequest {
+        schema: row.schema,
+        address,
+        body,
+        precondition,
+        tag: Some(row.tag),
+        return_representation: learn,
+    })
+}
+
+/// Judges a refusal: `Some` ends the write, `None` tries again.
+async fn refused(
+    work: &mut Work<'_>,
+    row: &RowToWrite<'_>,
+    columns: &mut Columns,
+    address: &Address,
+    precondition: &Precondition,
+    error: DataverseError,
+    state: &mut Attempt,
+) -> Result<Option<WriteDone>, Failure> {
+    state.attempts += 1;
+    match error.kind() {
+        Kind::DuplicateKey { .. } => return raced(work, row, columns, address, error, state).await,
+        Kind::AlreadyExists => Ok(()),
+        // ledger first, then the target, then the lease again (R4)
+        Kind::VersionMismatch => work.renew().await,
+        Kind::RowMissing if matches!(precondition, Precondition::Exists | Precondition::Etag(_)) => {
+            if !row.may_create {
+                return Ok(Some(WriteDone { missing: true, ..WriteDone::default() }));
+            }
+            // deleted behind our back: the event is newer than any delete we know of, so it makes the row anew
+            (state.exists, state.known_id) = (false, state.known_id.filter(|_| matches!(row.row, RowRef::Id(_))));
+            Ok(())
+        }
+        Kind::ParentMissing { table, id, .. } if skipped(row, columns, table.as_deref(), *id) => Ok(()),
+        Kind::ParentMissing { .. } => before_next(work, state.attempts.min(4), None, error).await,
+        Kind::NamesWrong => {
+            let call = work.ready().await?.0;
+            match work.target.schemas.refresh(&call, &row.schema.name).await? {
+                crate::dataverse::metadata::cache::Refreshed::Changed => Err(Failure::NamesChanged),
+                _ => Err(error.into()),
+            }
+        }
+        Kind::Unknown => {
+            work.unanswered();
+            before_next(work, state.attempts, None, error).await.map_err(|_| Failure::Unsettled {
+                reason: "a request without an answer may still take effect".to_owned(),
+                after: work.limits.settle + work.limits.clock_skew,
+            })
+        }
+        Kind::Once if !std::mem::replace(&mut state.once, true) => before_next(work, 1, None, error).await,
+        Kind::Throttled | Kind::Transient | Kind::NotSent => {
+            let after = error.retry_after().or_else(|| work.target.gate.closed_for());
+            before_next(work, state.attempts, after, error).await
+        }
+        Kind::RowMissing
+        | Kind::Once
+        | Kind::SlowTransient
+        | Kind::PluginRefused
+        | Kind::StatePair
+        | Kind::ReadOnlyRow
+        | Kind::DeleteRestricted
+        | Kind::RequiredMissing
+        | Kind::OwnerInvalid
+        | Kind::Invalid
+        | Kind::Misconfigured
+        | Kind::Privilege
+        | Kind::Unauthorized
+        | Kind::Disabled
+        | Kind::Address(UrlError::NeedsQuery { .. })
+        | Kind::Address(_)
+        | Kind::OutOfTime
+        | Kind::Protocol => Err(error.into()),
+    }
+    .map(|()| None)
+}
+
+/// The 412 race.
+async fn raced(
+    work: &mut Work<'_>,
+    row: &RowToWrite<'_>,
+    columns: &Columns,
+    address: &Address,
+    error: DataverseError,
+    state: &mut Attempt,
+) -> Result<Option<WriteDone>, Failure> {
+    state.duplicates += 1;
+    if state.duplicates > DUPLICATES_MAX {
+        let Kind::DuplicateKey { attributes, .. } = error.kind() else { return Err(error.into()) };
+        let names: Vec<&str> = attributes.0.iter().map(|(column, _)| column.as_str()).collect();
+        let names = if names.is_empty() { "not told".to_owned() } else { names.join(", ") };
+        return Err(Failure::never(format!(
+            "duplicate_key: another row of the target holds a unique key ({names}); {error}"
+        )));
+    }
+    tokio::time::sleep(race_pause(jitter())).await;
+    if row.table.duplicate_key == DuplicateKey::SameSource && *address != Address::New {
+        let existing = read(work, row, address, columns).await?;
+        if let Some(existing) = existing {
+            state.exists = true;
+            if differing(columns, &existing).is_empty() {
+                let written = Written { id: Some(existing.id), created: Some(false), etag: existing.etag };
+                return Ok(Some(WriteDone { written, raced: true, ..WriteDone::default() }));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Leaves out lookups whose rule is `skip` when the row they point to is missing: `true` if there was one.
+fn skipped(row: &RowToWrite<'_>, columns: &mut Columns, table: Option<&str>, id: Option<Uuid>) -> bool {
+    let points = |value: &Value| match value {
+        Value::Lookup(reference) => {
+            table.is_none_or(|table| reference.table == table)
+                && id.is_none_or(|id| !matches!(&reference.row, RowRef::Id(given) if *given != id))
+        }
+        _ => false,
+    };
+    let skip: Vec<String> = columns
+        .iter()
+        .filter(|(name, value)| points(value) && matches!(row.table.lookups.get(*name), Some(LookupRule::Skip)))
+        .map(|(name, _)| name.clone())
+        .collect();
+    for name in &skip {
+        tracing::warn!(table = row.schema.name, column = name, "lookup left out: the row it points to is missing");
+        columns.remove(name);
+    }
+    !skip.is_empty()
+}

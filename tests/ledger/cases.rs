@@ -1,0 +1,411 @@
+//! The cases. Each gets a fresh partition in a store that others use at the same time.
+
+use crate::support::clock::TestClock;
+use crate::support::events::update;
+use crate::support::lossy_store::{Fault, LossyStore};
+use dataverse_sync::clock::Clock;
+use dataverse_sync::domain::event::{ChangeEvent, EventId};
+use dataverse_sync::domain::outcome::{Applied, Outcome};
+use dataverse_sync::domain::row::RowState;
+use dataverse_sync::domain::value::{Columns, Value};
+use dataverse_sync::ledger::claim::{Claim, ClaimRequest, Claimed, Finished, Ledger, LedgerError, LedgerLimits};
+use dataverse_sync::ledger::record::{Phase, event_key};
+use dataverse_sync::ledger::store::{Store, StoreError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+pub const LEASE: Duration = Duration::from_secs(180);
+pub const SKEW: Duration = Duration::from_secs(5);
+const UPDATED: Outcome = Outcome::Applied(Applied::Updated);
+
+/// Overwrites a stored record with text that cannot be read: `(partition, key, text)`.
+pub type Damage = Arc<dyn Fn(String, String, String) -> futures_util::future::BoxFuture<'static, ()> + Send + Sync>;
+
+/// A store, a row in it, and the time.
+#[derive(Clone)]
+pub struct World {
+    pub store: Arc<dyn Store>,
+    pub damage: Damage,
+    pub clock: TestClock,
+    pub partition: String,
+    pub row: Uuid,
+}
+
+impl World {
+    pub fn new(store: Arc<dyn Store>, damage: Damage) -> Self {
+        let row = Uuid::new_v4();
+        Self { store, damage, clock: TestClock::default(), partition: format!("ab:account:{row}"), row }
+    }
+
+    /// A worker: a ledger with caches of its own.
+    fn worker(&self) -> Ledger {
+        self.worker_on(Arc::clone(&self.store), self.clock.clone())
+    }
+
+    fn worker_on(&self, store: Arc<dyn Store>, clock: TestClock) -> Ledger {
+        Ledger::new(store, Arc::new(clock), LedgerLimits { lease: LEASE, clock_skew: SKEW })
+    }
+
+    fn event(&self, id: &str) -> ChangeEvent {
+        update(id, self.row, "name", id, 1)
+    }
+
+    async fn claim(&self, worker: &Ledger, event: &ChangeEvent) -> Result<Claimed, LedgerError> {
+        self.claim_as(worker, event, Uuid::new_v4()).await
+    }
+
+    async fn claim_as(&self, worker: &Ledger, event: &ChangeEvent, token: Uuid) -> Result<Claimed, LedgerError> {
+        let request = ClaimRequest { partition: &self.partition, event, arrival_ms: 7, token };
+        let columns: BTreeSet<String> = event.columns.keys().cloned().collect();
+        worker.claim(&request, &|_, _| columns.clone()).await
+    }
+
+    async fn must_claim(&self, worker: &Ledger, event: &ChangeEvent) -> Claim {
+        match self.claim(worker, event).await.unwrap() {
+            Claimed::Acquired(claim) => *claim,
+            other => panic!("expected the claim, got {other:?}"),
+        }
+    }
+
+    async fn phase(&self, event: &ChangeEvent) -> Option<Phase> {
+        let snapshot = self.store.read(&self.partition, &event_key(&event.id)).await.unwrap();
+        snapshot.event.map(|stored| stored.record.phase)
+    }
+}
+
+fn state_with(column: &str) -> RowState {
+    let mut state = RowState::default();
+    state.values.insert(column.to_owned(), Value::Text(column.to_owned()));
+    state
+}
+
+pub async fn a_finished_event_is_a_duplicate_and_frees_the_row(world: World) {
+    let (worker, event) = (world.worker(), world.event("e"));
+    let mut claim = world.must_claim(&worker, &event).await;
+    assert_eq!(claim.state.touched, ["name".to_owned()].into(), "the claim notes what it may write");
+    assert_eq!((claim.attempts, claim.arrival_ms), (1, 7));
+    assert_eq!(worker.finish(&mut claim, state_with("name"), &UPDATED).await.unwrap(), Finished::Done);
+    for ledger in [&worker, &world.worker()] {
+        assert!(matches!(world.claim(ledger, &event).await.unwrap(), Claimed::Duplicate(UPDATED)));
+    }
+    let next = world.must_claim(&world.worker(), &world.event("f")).await;
+    assert_eq!(next.state.values, state_with("name").values, "versions advance at finish");
+}
+
+pub async fn two_workers_cannot_hold_one_row(world: World) {
+    let (one, two) = (world.worker(), world.worker());
+    let _claim = world.must_claim(&one, &world.event("e")).await;
+    let busy = world.claim(&two, &world.event("f")).await.unwrap();
+    assert!(matches!(busy, Claimed::Busy { same_event: false, .. }), "{busy:?}");
+    let busy = world.claim(&two, &world.event("e")).await.unwrap();
+    assert!(matches!(busy, Claimed::Busy { same_event: true, .. }), "{busy:?}");
+}
+
+pub async fn of_many_claims_at_once_one_wins(world: World) {
+    let event = world.event("e");
+    let claims = (0..8).map(|_| {
+        let (world, event) = (world.clone(), event.clone());
+        async move {
+            let worker = world.worker();
+            match world.claim(&worker, &event).await.unwrap() {
+                Claimed::Acquired(_) => 1,
+                Claimed::Busy { same_event: true, .. } => 0,
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    assert_eq!(futures_util::future::join_all(claims).await.iter().sum::<i32>(), 1);
+}
+
+pub async fn giving_up_leaves_the_event_owed_and_the_row_free(world: World) {
+    let (worker, event) = (world.worker(), world.event("e"));
+    let mut claim = world.must_claim(&worker, &event).await;
+    assert_eq!(worker.give_up(&mut claim, false).await.unwrap(), Finished::Done);
+    assert_eq!(world.phase(&event).await, Some(Phase::Owed));
+    let again = world.must_claim(&world.worker(), &event).await;
+    assert_eq!(again.attempts, 2);
+    assert_eq!(again.arrival_ms, 7, "arrival is stamped once");
+}
+
+pub async fn what_was_sent_stays_touched_after_giving_up(world: World) {
+    let (worker, event) = (world.worker(), world.event("e"));
+    for (sent, touched) in [(false, 0), (true, 1)] {
+        let mut claim = world.must_claim(&worker, &event).await;
+        worker.give_up(&mut claim, sent).await.unwrap();
+        let stored = world.store.read(&world.partition, "event:e").await.unwrap().row.unwrap();
+        assert_eq!(stored.record.state.touched.len(), touched, "sent: {sent}");
+    }
+}
+
+pub async fn a_dead_workers_event_is_taken_over_after_the_lease_and_the_skew(world: World) {
+    let event = world.event("e");
+    let _dead = world.must_claim(&world.worker(), &event).await;
+    world.clock.advance(LEASE + SKEW - Duration::from_millis(1));
+    assert!(matches!(world.claim(&world.worker(), &event).await.unwrap(), Claimed::Busy { .. }));
+    world.clock.advance(Duration::from_millis(1));
+    let taken = world.must_claim(&world.worker(), &event).await;
+    assert_eq!(taken.attempts, 2);
+}
+
+pub async fn clocks_that_differ_by_seconds_do_not_make_two_owners(world: World) {
+    let fast = world.clock.skewed(4_999);
+    let holder = world.worker();
+    let mut claim = world.must_claim(&holder, &world.event("e")).await;
+    world.clock.advance(LEASE - Duration::from_millis(1));
+    assert!(claim.holds_for(world.clock.monotonic()) > Duration::ZERO, "the holder still may");
+    let taker = world.worker_on(Arc::clone(&world.store), fast);
+    assert!(matches!(world.claim(&taker, &world.event("f")).await.unwrap(), Claimed::Busy { .. }));
+    assert_eq!(holder.finish(&mut claim, RowState::default(), &UPDATED).await.unwrap(), Finished::Done);
+}
+
+pub async fn a_late_finish_of_an_overtaken_worker_changes_nothing(world: World) {
+    let (slow, event) = (world.worker(), world.event("e"));
+    let mut stale = world.must_claim(&slow, &event).await;
+    world.clock.advance(LEASE + SKEW);
+    let quick = world.worker();
+    let mut taken = world.must_claim(&quick, &event).await;
+    assert_eq!(slow.finish(&mut stale, state_with("wrong"), &UPDATED).await.unwrap(), Finished::Overtaken);
+    assert!(matches!(world.phase(&event).await, Some(Phase::Claimed(_))), "the taker still holds it");
+    assert_eq!(quick.finish(&mut taken, state_with("right"), &UPDATED).await.unwrap(), Finished::Done);
+    let row = world.store.read(&world.partition, "event:e").await.unwrap().row.unwrap().record;
+    assert_eq!(row.state.values, state_with("right").values);
+}
+
+pub async fn a_finish_after_the_taker_is_done_reads_done_and_writes_nothing(world: World) {
+    let (slow, event) = (world.worker(), world.event("e"));
+    let mut stale = world.must_claim(&slow, &event).await;
+    world.clock.advance(LEASE + SKEW);
+    let quick = world.worker();
+    let mut taken = world.must_claim(&quick, &event).await;
+    quick.finish(&mut taken, state_with("right"), &UPDATED).await.unwrap();
+    assert_eq!(slow.finish(&mut stale, state_with("wrong"), &Outcome::Stale).await.unwrap(), Finished::Done);
+    let (row, events) = slow.history(&world.partition, 10).await.unwrap();
+    assert_eq!(row.unwrap().state.values, state_with("right").values);
+    assert_eq!(events[0].outcome, Some(UPDATED));
+}
+
+pub async fn a_late_failure_of_an_overtaken_worker_frees_nothing(world: World) {
+    let (slow, event) = (world.worker(), world.event("e"));
+    let mut stale = world.must_claim(&slow, &event).await;
+    world.clock.advance(LEASE + SKEW);
+    let _taken = world.must_claim(&world.worker(), &event).await;
+    assert_eq!(slow.give_up(&mut stale, true).await.unwrap(), Finished::Overtaken);
+    assert!(matches!(world.claim(&world.worker(), &event).await.unwrap(), Claimed::Busy { .. }));
+}
+
+pub async fn two_takers_of_one_expired_lease_are_one_owner(world: World) {
+    let event = world.event("e");
+    let _dead = world.must_claim(&world.worker(), &event).await;
+    world.clock.advance(LEASE + SKEW);
+    let (one, two) = (world.worker(), world.worker());
+    let (a, b) = futures_util::future::join(world.claim(&one, &event), world.claim(&two, &event)).await;
+    let won = [a, b].into_iter().filter(|claimed| matches!(claimed.as_ref().unwrap(), Claimed::Acquired(_))).count();
+    assert_eq!(won, 1);
+}
+
+pub async fn a_claim_on_a_stale_snapshot_reads_again(world: World) {
+    let (one, two) = (world.worker(), world.worker());
+    let mut first = world.must_claim(&one, &world.event("e")).await;
+    one.finish(&mut first, state_with("one"), &UPDATED).await.unwrap();
+    let mut second = world.must_claim(&two, &world.event("f")).await;
+    two.finish(&mut second, state_with("two"), &UPDATED).await.unwrap();
+    // what `one` remembers of the row is stale now
+    let third = world.must_claim(&one, &world.event("g")).await;
+    assert_eq!(third.state.values, state_with("two").values);
+}
+
+pub async fn a_remembered_row_does_not_hide_that_the_event_is_done(world: World) {
+    let (one, two, event) = (world.worker(), world.worker(), world.event("f"));
+    let mut first = world.must_claim(&one, &world.event("e")).await;
+    one.finish(&mut first, RowState::default(), &UPDATED).await.unwrap();
+    let mut other = world.must_claim(&two, &event).await;
+    two.finish(&mut other, RowState::default(), &UPDATED).await.unwrap();
+    assert!(matches!(world.claim(&one, &event).await.unwrap(), Claimed::Duplicate(UPDATED)));
+}
+
+pub async fn the_same_id_with_other_content_is_refused(world: World) {
+    let (worker, event) = (world.worker(), world.event("e"));
+    let mut impostor = event.clone();
+    impostor.columns = Columns::from([("name".to_owned(), Value::Text("other".to_owned()))]);
+    let mut claim = world.must_claim(&worker, &event).await;
+    assert!(matches!(world.claim(&world.worker(), &impostor).await.unwrap(), Claimed::IdReused));
+    worker.finish(&mut claim, RowState::default(), &UPDATED).await.unwrap();
+    for ledger in [&worker, &world.worker()] {
+        assert!(matches!(world.claim(ledger, &impostor).await.unwrap(), Claimed::IdReused));
+    }
+}
+
+pub async fn a_claim_whose_answer_was_lost_is_found_to_be_ours(world: World) {
+    for fault in [Fault::AfterEffect, Fault::BeforeEffect] {
+        let store = LossyStore::new(Arc::clone(&world.store), &[fault]);
+        let worker = world.worker_on(store.clone(), world.clock.clone());
+        let event = world.event(&format!("{fault:?}"));
+        let mut claim = world.must_claim(&worker, &event).await;
+        assert_eq!(claim.attempts, 1, "{fault:?}");
+        assert_eq!(worker.finish(&mut claim, RowState::default(), &UPDATED).await.unwrap(), Finished::Done);
+    }
+}
+
+pub async fn a_finish_whose_answer_was_lost_is_done(world: World) {
+    for fault in [Fault::AfterEffect, Fault::BeforeEffect] {
+        let store = LossyStore::new(Arc::clone(&world.store), &[Fault::None, fault]);
+        let worker = world.worker_on(store, world.clock.clone());
+        let event = world.event(&format!("{fault:?}"));
+        let mut claim = world.must_claim(&worker, &event).await;
+        assert_eq!(worker.finish(&mut claim, state_with("x"), &UPDATED).await.unwrap(), Finished::Done, "{fault:?}");
+        assert_eq!(world.phase(&event).await, Some(Phase::Done), "{fault:?}");
+        let _next = world.must_claim(&world.worker(), &world.event(&format!("next {fault:?}"))).await;
+        world.clock.advance(LEASE + SKEW);
+    }
+}
+
+pub async fn a_renewal_or_release_whose_answer_was_lost_keeps_the_claim_whole(world: World) {
+    let store = LossyStore::new(Arc::clone(&world.store), &[Fault::None, Fault::AfterEffect, Fault::AfterEffect]);
+    let worker = world.worker_on(store, world.clock.clone());
+    let mut claim = world.must_claim(&worker, &world.event("e")).await;
+    world.clock.advance(LEASE / 2);
+    assert_eq!(worker.renew(&mut claim).await.unwrap(), Finished::Done);
+    assert_eq!(claim.holds_for(world.clock.monotonic()), LEASE);
+    assert_eq!(worker.give_up(&mut claim, true).await.unwrap(), Finished::Done);
+    let _next = world.must_claim(&world.worker(), &world.event("f")).await;
+}
+
+pub async fn a_renewed_lease_holds_from_the_renewal_on(world: World) {
+    let worker = world.worker();
+    let mut claim = world.must_claim(&worker, &world.event("e")).await;
+    world.clock.advance(LEASE - Duration::from_secs(1));
+    assert_eq!(worker.renew(&mut claim).await.unwrap(), Finished::Done);
+    world.clock.advance(LEASE - Duration::from_secs(1));
+    assert!(matches!(world.claim(&world.worker(), &world.event("f")).await.unwrap(), Claimed::Busy { .. }));
+    world.clock.advance(SKEW + Duration::from_secs(1));
+    let _taken = world.must_claim(&world.worker(), &world.event("f")).await;
+    assert_eq!(worker.renew(&mut claim).await.unwrap(), Finished::Overtaken);
+}
+
+pub async fn a_finish_without_a_claim_is_overtaken(world: World) {
+    // the claim was given up, so nothing is ours any more
+    let (worker, event) = (world.worker(), world.event("e"));
+    let mut claim = world.must_claim(&worker, &event).await;
+    worker.give_up(&mut claim, false).await.unwrap();
+    assert_eq!(worker.finish(&mut claim, state_with("wrong"), &UPDATED).await.unwrap(), Finished::Overtaken);
+    assert_eq!(world.phase(&event).await, Some(Phase::Owed));
+}
+
+pub async fn large_payloads_and_rows_are_stored_whole(world: World) {
+    let worker = world.worker();
+    let mut event = world.event("e");
+    // more than one property holds, not compressible to nothing, outside ASCII
+    let text: String = (0..60_000u32).filter_map(|n| char::from_u32(0x4e00 + (n * 7919) % 20_000)).collect();
+    event.columns.insert("description".to_owned(), Value::Text(text.clone()));
+    let mut claim = world.must_claim(&worker, &event).await;
+    let stored = world.store.read(&world.partition, "event:e").await.unwrap().event.unwrap().record;
+    assert_eq!(serde_json::from_str::<ChangeEvent>(&stored.payload.unwrap()).unwrap(), event);
+    let mut state = RowState::default();
+    state.values.insert("description".to_owned(), Value::Text(text));
+    worker.finish(&mut claim, state.clone(), &UPDATED).await.unwrap();
+    assert_eq!(world.must_claim(&world.worker(), &world.event("f")).await.state.values, state.values);
+}
+
+pub async fn what_cannot_be_stored_is_an_error_and_leaves_no_claim(world: World) {
+    let mut event = world.event("e");
+    let text: String = (0..2_000_000u32)
+        .filter_map(|n| char::from_u32(0x4e00 + (n.wrapping_mul(2_654_435_761) >> 7) % 20_000))
+        .collect();
+    event.columns.insert("description".to_owned(), Value::Text(text));
+    let error = world.claim(&world.worker(), &event).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Store(StoreError::TooLarge(_))), "{error}");
+    let _free = world.must_claim(&world.worker(), &world.event("f")).await;
+}
+
+pub async fn odd_ids_and_ids_that_differ_only_in_case_are_different_events(world: World) {
+    let worker = world.worker();
+    let long = "x".repeat(1_000);
+    let odd = [
+        "a",
+        "A",
+        "a/b",
+        "a\\b",
+        "a#b",
+        "a?b",
+        "a''b",
+        "a'b",
+        "a%2Fb",
+        "a b",
+        " a",
+        "a ",
+        "é",
+        "e\u{301}",
+        "日本",
+        "a|b",
+        "\u{1}",
+        "event:a",
+        "row",
+        "~",
+        "a\tb",
+        "𝒳",
+        long.as_str(),
+    ];
+    let ids: Vec<EventId> = odd
+        .iter()
+        .flat_map(|id| [EventId::new(None, id), EventId::new(Some("urn:s"), id), EventId::new(Some("urn:S"), id)])
+        .map(Result::unwrap)
+        .collect();
+    for id in &ids {
+        let event = ChangeEvent { id: id.clone(), ..world.event("e") };
+        let mut claim = world.must_claim(&worker, &event).await;
+        worker.finish(&mut claim, RowState::default(), &UPDATED).await.unwrap();
+    }
+    let (_, events) = worker.history(&world.partition, 1_000).await.unwrap();
+    assert_eq!(events.len(), ids.len());
+    let known: BTreeSet<&EventId> = events.iter().map(|event| &event.id).collect();
+    assert_eq!(known.len(), ids.len(), "history gives every id back as it came");
+}
+
+pub async fn odd_partitions_and_partitions_that_differ_only_in_case_are_different_rows(world: World) {
+    let odd = ["k", "K", "k/1", "k\\1", "k#1", "k?1", "k'1", "k%1", "k 1", "ключ", "k\u{7f}1"];
+    for key in odd {
+        let world = World { partition: format!("{}:{key}", world.partition), ..world.clone() };
+        // were two of them the same row, the second claim would be busy
+        let _claim = world.must_claim(&world.worker(), &world.event("e")).await;
+    }
+}
+
+pub async fn a_corrupt_row_is_an_error_and_no_second_owner(world: World) {
+    let worker = world.worker();
+    let mut claim = world.must_claim(&worker, &world.event("e")).await;
+    (world.damage)(world.partition.clone(), "row".to_owned(), "{\"state\":".to_owned()).await;
+    for event in [world.event("e"), world.event("f")] {
+        let error = world.claim(&world.worker(), &event).await.unwrap_err();
+        assert!(matches!(error, LedgerError::Store(StoreError::Corrupt(_))), "{error}");
+    }
+    let finish = worker.finish(&mut claim, RowState::default(), &UPDATED).await;
+    assert!(matches!(finish, Err(LedgerError::Store(StoreError::Corrupt(_)))), "{finish:?}");
+}
+
+pub async fn a_corrupt_event_is_an_error_and_does_not_stop_other_events(world: World) {
+    let worker = world.worker();
+    let mut claim = world.must_claim(&worker, &world.event("e")).await;
+    worker.finish(&mut claim, RowState::default(), &UPDATED).await.unwrap();
+    (world.damage)(world.partition.clone(), "event:e".to_owned(), "{}".to_owned()).await;
+    let error = world.claim(&world.worker(), &world.event("e")).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Store(StoreError::Corrupt(_))), "{error}");
+    let _other = world.must_claim(&world.worker(), &world.event("f")).await;
+}
+
+pub async fn warm_events_cost_two_round_trips_cold_ones_three_duplicates_at_most_one(world: World) {
+    let store = LossyStore::new(Arc::clone(&world.store), &[]);
+    let worker = world.worker_on(store.clone(), world.clock.clone());
+    let mut claim = world.must_claim(&worker, &world.event("cold")).await;
+    worker.finish(&mut claim, RowState::default(), &UPDATED).await.unwrap();
+    assert_eq!(store.round_trips(), (1, 2), "cold");
+    let mut claim = world.must_claim(&worker, &world.event("warm")).await;
+    worker.finish(&mut claim, RowState::default(), &UPDATED).await.unwrap();
+    assert_eq!(store.round_trips(), (1, 4), "warm");
+    world.claim(&worker, &world.event("warm")).await.unwrap();
+    assert_eq!(store.round_trips(), (1, 4), "a duplicate that this instance finished");
+    let other = world.worker_on(store.clone(), world.clock.clone());
+    world.claim(&other, &world.event("warm")).await.unwrap();
+    assert_eq!(store.round_trips(), (2, 4), "a duplicate that another instance finished");
+}

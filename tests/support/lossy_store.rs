@@ -1,0 +1,70 @@
+//! A store that loses answers on command: after the effect, or before it.
+
+use async_trait::async_trait;
+use dataverse_sync::ledger::record::{EventRecord, RowRecord};
+use dataverse_sync::ledger::store::{Commit, Committed, Snapshot, Store, StoreError};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// What happens to a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing special.
+    None,
+    /// It works, the answer is lost.
+    AfterEffect,
+    /// It never arrives, which nobody knows.
+    BeforeEffect,
+}
+
+/// Passes everything on, but for the faults still planned; counts round trips.
+#[derive(Debug)]
+pub struct LossyStore {
+    inner: Arc<dyn Store>,
+    commits: Mutex<VecDeque<Fault>>,
+    reads: AtomicUsize,
+    writes: AtomicUsize,
+}
+
+impl LossyStore {
+    /// The n-th commit meets the n-th fault.
+    pub fn new(inner: Arc<dyn Store>, commits: &[Fault]) -> Arc<Self> {
+        let commits = Mutex::new(commits.iter().copied().collect());
+        Arc::new(Self { inner, commits, reads: AtomicUsize::new(0), writes: AtomicUsize::new(0) })
+    }
+
+    /// Reads and commits so far.
+    pub fn round_trips(&self) -> (usize, usize) {
+        (self.reads.load(Ordering::SeqCst), self.writes.load(Ordering::SeqCst))
+    }
+}
+
+#[async_trait]
+impl Store for LossyStore {
+    async fn read(&self, partition: &str, event_key: &str) -> Result<Snapshot, StoreError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        self.inner.read(partition, event_key).await
+    }
+
+    async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        let fault = self.commits.lock().unwrap().pop_front().unwrap_or(Fault::None);
+        match fault {
+            Fault::None => self.inner.commit(commit).await,
+            Fault::AfterEffect => {
+                let _ = self.inner.commit(commit).await;
+                Err(StoreError::Unknown("answer lost".to_owned()))
+            }
+            Fault::BeforeEffect => Err(StoreError::Unknown("request lost".to_owned())),
+        }
+    }
+
+    async fn history(
+        &self,
+        partition: &str,
+        events_max: usize,
+    ) -> Result<(Option<RowRecord>, Vec<EventRecord>), StoreError> {
+        self.inner.history(partition, events_max).await
+    }
+}
