@@ -9,6 +9,7 @@
     reason = "a test may fail loudly, helpers outside #[test] functions included"
 )]
 
+mod dataverse_client;
 mod host;
 mod ledger;
 mod support;
