@@ -9,6 +9,7 @@
     reason = "a test may fail loudly, helpers outside #[test] functions included"
 )]
 
+mod dataverse_client;
 mod engine;
 mod host;
 mod ledger;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 /// than any column holds.
 const PLAIN_CHARS_MAX: usize = 64;
 
-/// The number without an exponent (`1.5e3` is `1500`), or `None` if that would be longer than [`PLAIN_CHARS_MAX`].
+/// The number without an exponent (`1.5e3` is `1500`), or `None` if that would be longer than 64 characters.
 /// A number that has no exponent keeps its exact text.
 #[must_use]
 pub fn plain(number: &Number) -> Option<String> {

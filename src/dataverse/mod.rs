@@ -4,8 +4,8 @@
 //! says until when a request may take ([`client::Call`]), because a lease must be checked before every request.
 //!
 //! - [`environment`], [`literal`], [`url`]: addresses, filters, literals
-//! - [`body`], [`scalar`], [`party`]: columns to the body of a write; [`row`]: an answer to columns
-//! - [`client`] (the exchange), [`write`], [`read`], [`link`]: the requests
+//! - [`body`], [`scalar`], [`party`]: columns to the body of a write; [`row`]: an answer to columns; [`equal`]: whether they say the same
+//! - [`client`] (the exchange), [`mod@write`], [`read`], [`link`]: the requests
 //! - [`codes`], [`message`], [`error`], [`classify`]: what a refusal means
 //! - [`metadata`], [`resolve`]: what is cached about an environment
 
@@ -14,6 +14,7 @@ pub mod classify;
 pub mod client;
 pub mod codes;
 pub mod environment;
+pub mod equal;
 pub mod error;
 pub mod link;
 pub mod literal;
