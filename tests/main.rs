@@ -13,3 +13,4 @@ mod host;
 mod ledger;
 mod support;
 mod tables;
+mod tidy;
