@@ -22,12 +22,14 @@ pub mod invoke;
 pub mod log;
 pub mod manifest;
 pub mod message;
+pub mod pass;
 pub mod process;
 pub mod pump;
 pub mod queue;
 pub mod route;
 pub mod schedule;
 mod settings;
+mod start;
 #[cfg(test)]
 mod tests;
 pub mod verdict;
@@ -44,12 +46,10 @@ pub use settings::{Handlers, HostSettings, StartError, Timers};
 pub use work::Counts;
 
 use super::http::{Reply, Server, serve};
-use function::{Function, Target, Trigger};
-use instance::{Death, Instance, Orders, Source};
+use instance::{Death, Instance};
 use invoke::Client;
 use manifest::Manifest;
-use process::{Arguments, Launch, Signal};
-use pump::Pump;
+use process::Signal;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -85,14 +85,14 @@ impl Host {
         let routes =
             front::Routes::new(&manifest.route_prefix, manifest.functions.values()).map_err(StartError::Refused)?;
         let mut tasks = JoinSet::new();
-        let (instances, orders) = instances(&settings, &manifest)?;
+        let (instances, orders) = start::instances(&settings, &manifest)?;
         for (instance, orders) in instances.iter().cloned().zip(orders) {
             tasks.spawn(async move { instance.supervise(orders).await });
         }
         let shared = Arc::new(Shared {
             routes,
             keys: settings.keys.clone(),
-            queues: queues(&settings, &manifest),
+            queues: start::queues(&settings, &manifest),
             instances,
             timeout: settings.function_timeout.or(manifest.function_timeout),
             log: settings.log.clone(),
@@ -115,11 +115,11 @@ impl Host {
         .map_err(|source| StartError::Port { port: settings.http_port, source })?;
         for instance in &shared.instances {
             if let Err(why) = instance.ready().await {
-                return Err(not_started(&shared, instance.index, why));
+                return Err(start::not_started(&shared, instance.index, why));
             }
         }
-        let listeners = (0..shared.instances.len()).map(|index| listen(&shared, index)).collect();
-        start_timers(&shared, settings.timers, &mut tasks);
+        let listeners = (0..shared.instances.len()).map(|index| start::listen(&shared, index)).collect();
+        start::timers(&shared, settings.timers, &mut tasks);
         Ok(Self { shared, front, listeners: Mutex::new(listeners), _tasks: tasks })
     }
 
@@ -292,133 +292,7 @@ impl Host {
     fn put_listeners(&self, instance: usize) {
         let mut all = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = all.get_mut(instance) {
-            *slot = listen(&self.shared, instance);
+            *slot = start::listen(&self.shared, instance);
         }
-    }
-}
-
-fn instances(settings: &HostSettings, manifest: &Manifest) -> Result<(Vec<Arc<Instance>>, Vec<Orders>), StartError> {
-    let launch = |program, arguments| Launch {
-        program,
-        arguments,
-        directory: manifest.directory.clone(),
-        app_root: settings.app_root.clone(),
-        environment: settings.environment.clone(),
-        env_clear: settings.env_clear,
-        stderr_is_error: manifest.stderr_is_error,
-    };
-    let launch = match &settings.handlers {
-        Handlers::Described => {
-            let program = Launch::resolve(&settings.app_root, &manifest.executable);
-            Some(launch(program, Arguments::Described(manifest.arguments.clone())))
-        }
-        Handlers::Program { executable, arguments } => {
-            Some(launch(executable.clone(), Arguments::Exact(arguments.clone())))
-        }
-        Handlers::Attached(_) => None,
-    };
-    let source = |index: usize| match (&launch, &settings.handlers) {
-        (Some(launch), _) => Ok(Source::Process(Box::new(launch.clone()))),
-        (None, Handlers::Attached(addresses)) if addresses.len() == settings.instances => {
-            addresses.get(index).copied().map(Source::Attached).ok_or_else(|| StartError::Refused("no address".into()))
-        }
-        _ => Err(StartError::Refused("as many addresses as instances are needed".into())),
-    };
-    if settings.instances == 0 {
-        return Err(StartError::Refused("at least one instance is needed".into()));
-    }
-    let all: Result<Vec<_>, StartError> = (0..settings.instances)
-        .map(|i| Ok(Instance::new(i, source(i)?, manifest.initialization_timeout, settings.log.clone())))
-        .collect();
-    Ok(all?.into_iter().map(|(instance, orders)| (Arc::new(instance), orders)).unzip())
-}
-
-fn queues(settings: &HostSettings, manifest: &Manifest) -> BTreeMap<String, Queue> {
-    let mut all = BTreeMap::new();
-    for function in manifest.functions.values() {
-        let listens = match &function.trigger {
-            Trigger::Queue { queue, .. } => Some(queue),
-            _ => None,
-        };
-        let sends = function.outputs.iter().filter_map(|o| match &o.target {
-            Target::Queue { queue, .. } => Some(queue),
-            Target::Http => None,
-        });
-        for name in listens.into_iter().chain(sends) {
-            all.entry(name.clone()).or_insert_with(|| Queue::new(settings.queue.clone()));
-        }
-    }
-    all
-}
-
-fn not_started(shared: &Shared, instance: usize, why: String) -> StartError {
-    let lines = shared.log.lines();
-    let errors = lines.iter().filter(|l| l.instance == Some(instance) && l.level == Level::Error);
-    let texts: Vec<String> = errors.map(|l| l.text.clone()).collect();
-    let tail = texts.get(texts.len().saturating_sub(3)..).unwrap_or_default().join("; ");
-    StartError::Instance { instance, last_error: if tail.is_empty() { why } else { tail } }
-}
-
-/// Starts the listeners of one instance.
-fn listen(shared: &Arc<Shared>, index: usize) -> (JoinSet<()>, watch::Sender<bool>) {
-    let (mut tasks, drain) = (JoinSet::new(), watch::Sender::new(false));
-    let Some(instance) = shared.instances.get(index) else { return (tasks, drain) };
-    for function in shared.manifest.functions.values().filter(|f| !f.disabled) {
-        let Trigger::Queue { queue, .. } = &function.trigger else { continue };
-        let Some(queue) = shared.queues.get(queue).cloned() else { continue };
-        let pump = Pump {
-            queue,
-            calls_max: shared.manifest.concurrent_calls_max,
-            renewal_max: shared.manifest.lock_renewal_max,
-        };
-        tasks.spawn(listener(pump, Arc::clone(shared), Arc::clone(instance), function.clone(), drain.subscribe()));
-    }
-    (tasks, drain)
-}
-
-/// A listener begins when its handler is ready first, and ends when the host behind it is down.
-async fn listener(
-    pump: Pump,
-    shared: Arc<Shared>,
-    instance: Arc<Instance>,
-    function: Function,
-    draining: watch::Receiver<bool>,
-) {
-    if instance.ready().await.is_err() {
-        return;
-    }
-    let function = Arc::new(function);
-    let down = Arc::clone(&instance);
-    let run = pump.run(draining.clone(), move |received| {
-        let (shared, instance, function) = (Arc::clone(&shared), Arc::clone(&instance), Arc::clone(&function));
-        Box::pin(async move { shared.message(&function, &instance, received).await })
-    });
-    tokio::select! {
-        () = run => {}
-        () = down.down(), if !*draining.borrow() => {}
-    }
-}
-
-fn start_timers(shared: &Arc<Shared>, timers: Timers, tasks: &mut JoinSet<()>) {
-    if timers == Timers::OnDemand {
-        return;
-    }
-    for function in shared.manifest.functions.values().filter(|f| !f.disabled) {
-        let Trigger::Timer { schedule } = function.trigger.clone() else { continue };
-        let (shared, name) = (Arc::clone(shared), function.name.clone());
-        tasks.spawn(async move {
-            loop {
-                let now = shared.now();
-                let wait = match timers {
-                    Timers::Every(period) => Some(period),
-                    _ => schedule.after(now).and_then(|next| (next - now).to_std().ok()),
-                };
-                let Some(wait) = wait else { return };
-                tokio::time::sleep(wait).await;
-                if let Err(why) = shared.tick(&name, false).await {
-                    shared.log.host(None, Level::Warning, format!("timer '{name}' did not fire: {why}"));
-                }
-            }
-        });
     }
 }

@@ -2,13 +2,14 @@
 //! Knows neither how instances are kept alive nor how the host is started.
 
 use super::envelope::{self, Call};
-use super::front::{self, Found, FunctionKeys, Mode, Routes};
+use super::front::{self, Found, FunctionKeys, Routes};
 use super::function::{Function, Target, Trigger};
 use super::instance::{Instance, Status};
 use super::invoke::{Client, Ending};
 use super::log::{Level, Log};
 use super::manifest::Manifest;
 use super::message::NewMessage;
+use super::pass::{Mode, pass};
 use super::pump::Settle;
 use super::queue::{Queue, Received};
 use super::verdict::{Outcome, http_output, queue_output};
@@ -153,7 +154,7 @@ impl Shared {
             return self.call_by_json(function, instance, request, parameters).await;
         };
         let invocation = self.begin(function, instance, "This function was programmatically called via the host APIs.");
-        let answer = front::pass(&self.sender, instance, mode, request, invocation, self.timeout).await;
+        let answer = pass(&self.sender, instance, mode, request, invocation, self.timeout).await;
         self.end(function, instance, invocation, &Ending::Success(Outcome::default()));
         answer
     }
