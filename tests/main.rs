@@ -9,6 +9,7 @@
     reason = "a test may fail loudly, helpers outside #[test] functions included"
 )]
 
+mod cli;
 mod host;
 mod ledger;
 mod support;

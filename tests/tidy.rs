@@ -99,7 +99,7 @@ impl Source {
 }
 
 fn without_tests(text: &str) -> &str {
-    text.split_once("#[cfg(test)]\nmod tests {").map_or(text, |(code, _)| code)
+    text.split_once("\nmod tests {").map_or(text, |(code, _)| code)
 }
 
 fn root() -> &'static Path {
