@@ -55,9 +55,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command, environment: &BTreeMap<String, String>) -> Result<(), Trouble> {
     match command {
-        Command::Serve => serve::serve(environment, |_settings, _mapping| {
-            Err(Trouble::Failed(anyhow::anyhow!("this build has no engine behind its functions")))
-        }),
+        Command::Serve => serve::serve(environment),
     }
 }
 

@@ -1,11 +1,12 @@
 //! `serve`: the custom handler. Settings first (milliseconds, no network), then the port, then the parts behind it.
 
 use super::Trouble;
+use crate::app::compose::{self, Base};
 use crate::app::{App, End, Engine, HostSettings, log_panics, stop_signals};
 use crate::clock::{Clock, SystemClock};
 use crate::config::settings::LoggingSettings;
 use crate::config::{self, Settings};
-use crate::domain::mapping::Mapping;
+use crate::outbound::reqwest::{ReqwestTransport, install_crypto};
 use crate::telemetry::{self, LogFormat};
 use anyhow::{Context, anyhow};
 use std::collections::BTreeMap;
@@ -13,14 +14,12 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Runs the handler until it is told to stop. `engine` makes what is behind the functions, without touching the network.
+/// Runs the handler until it is told to stop.
 ///
 /// # Errors
 /// [`Trouble::Wrong`] for settings and mapping, all problems at once; [`Trouble::Failed`] if the port is taken.
-pub fn serve<F>(environment: &BTreeMap<String, String>, engine: F) -> Result<(), Trouble>
-where
-    F: FnOnce(&Settings, Mapping) -> Result<Engine, Trouble>,
-{
+pub fn serve(environment: &BTreeMap<String, String>) -> Result<(), Trouble> {
+    install_crypto();
     let logging = Settings::logging_only(environment);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let end = runtime.block_on(async {
@@ -32,7 +31,9 @@ where
         let app = App::bind(HostSettings::from(&settings)).await?;
         let mapping = config::mapping(&in_app_root(environment, &settings.mapping_file))
             .map_err(|problems| Trouble::Wrong(problems.into()))?;
-        let engine = engine(&settings, mapping)?;
+        settings.check_with(&mapping).map_err(|problems| Trouble::Wrong(problems.into()))?;
+        let base = Base { transport: Arc::new(ReqwestTransport::default()), clock: Arc::clone(&clock) };
+        let engine: Engine = Arc::new(compose::engine(&base, &settings, mapping).map_err(Trouble::Wrong)?);
         tracing::info!(address = %app.address()?, version = env!("CARGO_PKG_VERSION"), "serving");
         Ok::<End, Trouble>(app.serve(&engine, clock, signals).await?)
     })?;

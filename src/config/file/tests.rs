@@ -356,3 +356,21 @@ fn syntax_errors_have_places() {
     assert!(!found.is_empty() && found.iter().all(|problem| problem.starts_with("sync.toml:")), "{found:?}");
     check("guard = \"lease\"\nguard = \"etag\"\n", &["4:1: duplicate key"]);
 }
+
+proptest::proptest! {
+    #[test]
+    fn a_damaged_file_gives_a_report_and_no_panic(at in 0_usize..2_000, cut in 0_usize..12, put in "[\\[\\]{}=\"',.a-z0-9é\n#-]{0,6}") {
+        let mut text: Vec<char> = FULL.chars().collect();
+        let from = at.min(text.len());
+        text.splice(from..(from + cut).min(FULL.chars().count()), put.chars());
+        let text: String = text.into_iter().collect();
+        let lines = text.matches('\n').count() + 1;
+        if let Err(report) = compile("f", &text) {
+            proptest::prop_assert!(!report.problems.is_empty());
+            for problem in report.problems {
+                let crate::config::Place::File { line, column, .. } = problem.place else { panic!("{problem}") };
+                proptest::prop_assert!((1..=lines).contains(&line) && column >= 1);
+            }
+        }
+    }
+}

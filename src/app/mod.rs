@@ -1,5 +1,7 @@
 //! The composition root: settings become parts, parts become a running handler. Decides nothing else.
 
+pub mod compose;
+
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::domain::decode::DecodeLimits;

@@ -1,0 +1,183 @@
+//! Settings and mapping become an engine. Touches no network: everything is fetched with the first event.
+
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::config::settings::{
+    Auth, Environment as EnvironmentSettings, IdentitySettings, LedgerStore, TableConnection,
+};
+use crate::dataverse::client::{ClientLimits, Dataverse};
+use crate::dataverse::environment::EnvironmentUrl;
+use crate::domain::disposition::Disposition;
+use crate::domain::mapping::{Limits, Mapping};
+use crate::identity::{Credential, IdentityError, TokenLimits, TokenSource};
+use crate::ledger::claim::{Ledger, LedgerLimits};
+use crate::ledger::memory::MemoryStore;
+use crate::ledger::store::Store;
+use crate::ledger::table::TableStore;
+use crate::outbound::authorize::{Authorize, AuthorizeError, NoToken};
+use crate::outbound::disposition::Disposition as CallDisposition;
+use crate::outbound::gate::Gate;
+use crate::outbound::gated::Gated;
+use crate::outbound::transport::Transport;
+use crate::secret::Secret;
+use crate::sync::engine::{Engine, Parts};
+use crate::sync::environment::Environment;
+use crate::tables::{Auth as TableAuth, Connection, Proof, TableClient, TableLimits};
+use anyhow::Context;
+use async_trait::async_trait;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The loop marker on our writes: events that carry it are our own echo.
+pub const TAG: &str = "dataverse-sync";
+
+/// The parts that do not depend on the mapping, made once and shared by serving and `doctor`.
+#[derive(Clone, Debug)]
+pub struct Base {
+    /// How requests are sent.
+    pub transport: Arc<dyn Transport>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The engine behind the functions.
+///
+/// # Errors
+/// A setting that looks right and cannot work: a connection string, a client credential.
+pub fn engine(base: &Base, settings: &Settings, mapping: Mapping) -> anyhow::Result<Engine> {
+    let limits = mapping.limits.clone();
+    let ledger_limits = LedgerLimits { lease: limits.lease, clock_skew: limits.clock_skew };
+    let ledger = Ledger::new(store(base, settings)?, Arc::clone(&base.clock), ledger_limits);
+    let target = environment(base, &settings.target, &settings.identity, &limits).context("TARGET_URL")?;
+    let source = settings.source.as_ref();
+    let source = source.map(|source| environment(base, source, &settings.identity, &limits)).transpose();
+    let organizations = &settings.source_organizations;
+    Ok(Engine::new(Parts {
+        mapping: Arc::new(mapping),
+        ledger,
+        target,
+        source: source.context("SOURCE_URL")?,
+        clock: Arc::clone(&base.clock),
+        tag: TAG.to_owned(),
+        organizations: (!organizations.is_empty()).then(|| organizations.iter().copied().collect()),
+    }))
+}
+
+/// Where the ledger's records are kept.
+///
+/// # Errors
+/// A connection that cannot be used.
+pub fn store(base: &Base, settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
+    match &settings.ledger.store {
+        LedgerStore::Memory => Ok(Arc::new(MemoryStore::default())),
+        LedgerStore::Table(_) => {
+            let table = table(base, settings, &settings.ledger.ledger_table).context("LEDGER_CONNECTION")?;
+            Ok(Arc::new(TableStore::new(table)))
+        }
+    }
+}
+
+fn table(base: &Base, settings: &Settings, name: &str) -> anyhow::Result<TableClient> {
+    let LedgerStore::Table(connection) = &settings.ledger.store else {
+        anyhow::bail!("the ledger is in memory");
+    };
+    let connection = match connection {
+        TableConnection::Text(text) => Connection::parse(text.expose()).map_err(anyhow::Error::msg)?,
+        // the table client reads the settings of a Functions connection, so it gets them back in that form
+        TableConnection::ServiceUri { uri, client_id } => named("tableServiceUri", uri, *client_id)?,
+        TableConnection::Account { name, client_id } => named("accountName", name, *client_id)?,
+    };
+    let auth = match connection.proof {
+        Proof::SharedKey(key) => TableAuth::SharedKey(key),
+        Proof::Sas(signature) => TableAuth::Sas(signature),
+        Proof::Identity { client_id } => {
+            let credential = managed_identity(&settings.identity, client_id.as_deref())?;
+            TableAuth::Bearer(tokens(base, credential))
+        }
+    };
+    let (transport, clock) = (Arc::clone(&base.transport), Arc::clone(&base.clock));
+    Ok(TableClient::new(&connection.endpoint, name, auth, transport, clock, TableLimits::default())?)
+}
+
+fn named(part: &str, value: &str, client_id: Option<uuid::Uuid>) -> anyhow::Result<Connection> {
+    let mut values = BTreeMap::from([(format!("ledger__{part}"), value.to_owned())]);
+    if let Some(client_id) = client_id {
+        values.insert("ledger__clientId".to_owned(), client_id.to_string());
+    }
+    Ok(Connection::from_settings("ledger", &values)?)
+}
+
+/// A client of one Dataverse environment, with its own gate.
+///
+/// # Errors
+/// A credential that cannot be used.
+pub fn environment(
+    base: &Base,
+    settings: &EnvironmentSettings,
+    identity: &IdentitySettings,
+    limits: &Limits,
+) -> anyhow::Result<Environment> {
+    let url = EnvironmentUrl::parse(&settings.url)?;
+    let authorize: Arc<dyn Authorize> = match credential(settings, identity)? {
+        None => Arc::new(NoToken),
+        Some(credential) => {
+            Arc::new(EnvironmentTokens { tokens: tokens(base, credential), resource: url.origin().to_owned() })
+        }
+    };
+    let gate = Gate::new(Arc::clone(&base.clock), u32::try_from(limits.max_in_flight).unwrap_or(u32::MAX));
+    let transport = Gated::new(Arc::clone(&base.transport), gate.clone(), Arc::clone(&base.clock));
+    let client_limits = ClientLimits { request_timeout: limits.request_timeout, ..ClientLimits::default() };
+    let client = Dataverse::new(url, authorize, Arc::new(transport), Arc::clone(&base.clock), client_limits);
+    Ok(Environment::new(client, gate))
+}
+
+fn credential(settings: &EnvironmentSettings, identity: &IdentitySettings) -> anyhow::Result<Option<Credential>> {
+    Ok(match &settings.auth {
+        Auth::None => None,
+        Auth::ClientSecret { tenant_id, client_id, secret } => Some(Credential::client_secret(
+            Some(&identity.authority_host),
+            tenant_id,
+            &client_id.to_string(),
+            secret.clone(),
+        )?),
+        Auth::ManagedIdentity { client_id } => {
+            Some(managed_identity(identity, client_id.map(|id| id.to_string()).as_deref())?)
+        }
+    })
+}
+
+fn managed_identity(identity: &IdentitySettings, client_id: Option<&str>) -> Result<Credential, IdentityError> {
+    let endpoint = identity.endpoint.as_ref();
+    let header = endpoint.map(|endpoint| endpoint.header.clone());
+    Credential::managed_identity(endpoint.map(|endpoint| endpoint.url.as_str()), header, client_id)
+}
+
+fn tokens(base: &Base, credential: Credential) -> TokenSource {
+    TokenSource::new(credential, Arc::clone(&base.transport), Arc::clone(&base.clock), TokenLimits::default())
+}
+
+/// The tokens of one environment: its URL is the audience.
+#[derive(Debug)]
+struct EnvironmentTokens {
+    tokens: TokenSource,
+    resource: String,
+}
+
+#[async_trait]
+impl Authorize for EnvironmentTokens {
+    async fn token(&self) -> Result<Option<Secret>, AuthorizeError> {
+        self.tokens.token(&self.resource).await.map_err(|error| {
+            let disposition = match error.disposition() {
+                CallDisposition::Repeat { after } => Disposition::Retry { after },
+                CallDisposition::Uncertain | CallDisposition::Reread => Disposition::Retry { after: None },
+                CallDisposition::Stop => Disposition::Defer { after: None },
+            };
+            AuthorizeError { reason: error.to_string(), disposition }
+        })
+    }
+
+    fn drop_token(&self, refused: &Secret) {
+        // whether a fresh one is worth a try is the answer to the next call
+        let _ = self.tokens.drop_token(&self.resource, refused);
+    }
+}
