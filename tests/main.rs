@@ -12,6 +12,7 @@
 mod cli;
 mod host;
 mod ledger;
+mod serve;
 mod support;
 mod tables;
 mod tidy;
