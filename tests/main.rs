@@ -15,3 +15,4 @@ mod host;
 mod ledger;
 mod support;
 mod tables;
+mod tidy;

@@ -18,6 +18,7 @@ use crate::outbound::authorize::{Authorize, AuthorizeError, NoToken};
 use crate::outbound::disposition::Disposition as CallDisposition;
 use crate::outbound::gate::Gate;
 use crate::outbound::gated::Gated;
+use crate::outbound::reqwest::{ReqwestTransport, install_crypto};
 use crate::outbound::transport::Transport;
 use crate::secret::Secret;
 use crate::sync::engine::{Engine, Parts};
@@ -38,6 +39,15 @@ pub struct Base {
     pub transport: Arc<dyn Transport>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+}
+
+impl Base {
+    /// What a process uses that speaks to the network. Installs the cryptography of TLS, once per process.
+    #[must_use]
+    pub fn over_network(clock: Arc<dyn Clock>) -> Self {
+        install_crypto();
+        Self { transport: Arc::new(ReqwestTransport::default()), clock }
+    }
 }
 
 /// The engine behind the functions.

@@ -148,3 +148,20 @@ pub fn log_panics() {
         tracing::error!(place, "panic");
     }));
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use futures_util::StreamExt;
+    use std::process::Command;
+
+    #[tokio::test]
+    async fn both_signals_are_heard_each_time() {
+        let mut signals = stop_signals().unwrap();
+        for signal in ["-TERM", "-INT", "-TERM"] {
+            let own = std::process::id().to_string();
+            assert!(Command::new("kill").args([signal, &own]).status().unwrap().success());
+            assert_eq!(signals.next().await, Some(()));
+        }
+    }
+}

@@ -6,7 +6,6 @@ use crate::app::{App, End, Engine, HostSettings, log_panics, stop_signals};
 use crate::clock::{Clock, SystemClock};
 use crate::config::settings::LoggingSettings;
 use crate::config::{self, Settings};
-use crate::outbound::reqwest::{ReqwestTransport, install_crypto};
 use crate::telemetry::{self, LogFormat};
 use anyhow::{Context, anyhow};
 use std::collections::BTreeMap;
@@ -19,7 +18,6 @@ use std::sync::Arc;
 /// # Errors
 /// [`Trouble::Wrong`] for settings and mapping, all problems at once; [`Trouble::Failed`] if the port is taken.
 pub fn serve(environment: &BTreeMap<String, String>) -> Result<(), Trouble> {
-    install_crypto();
     let logging = Settings::logging_only(environment);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let end = runtime.block_on(async {
@@ -32,7 +30,7 @@ pub fn serve(environment: &BTreeMap<String, String>) -> Result<(), Trouble> {
         let mapping = config::mapping(&in_app_root(environment, &settings.mapping_file))
             .map_err(|problems| Trouble::Wrong(problems.into()))?;
         settings.check_with(&mapping).map_err(|problems| Trouble::Wrong(problems.into()))?;
-        let base = Base { transport: Arc::new(ReqwestTransport::default()), clock: Arc::clone(&clock) };
+        let base = Base::over_network(Arc::clone(&clock));
         let engine: Engine = Arc::new(compose::engine(&base, &settings, mapping).map_err(Trouble::Wrong)?);
         tracing::info!(address = %app.address()?, version = env!("CARGO_PKG_VERSION"), "serving");
         Ok::<End, Trouble>(app.serve(&engine, clock, signals).await?)

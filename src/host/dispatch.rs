@@ -20,10 +20,15 @@ use tracing::Instrument;
 /// Largest body of an HTTP function, in bytes: CONTRACT "413 too large". Dataverse posts at most 256 KB.
 pub const HTTP_BODY_BYTES_MAX: usize = 1 << 20;
 
-/// Largest invocation envelope, in bytes. A message has up to 100 MB (Service Bus Premium), which is 127.2 MiB of
-/// base64; 16 MiB are for `Metadata`. A 1 MiB text of quotes, encoded twice and copied into `Metadata`, has 8 MiB.
+/// Largest invocation envelope, in bytes. A message has up to 100 MB (Service Bus Premium), which is 134 MiB of base64;
+/// the rest is for `Metadata`. A 1 MiB text of quotes, encoded twice and copied into `Metadata`, has 8 MiB.
 /// A larger one is answered 413: the invocation fails, and in the end the broker dead-letters the message.
-pub const ENVELOPE_BYTES_MAX: usize = 144 << 20;
+pub const ENVELOPE_BYTES_MAX: usize = 152 << 20;
+
+/// Largest message of Service Bus, in bytes.
+const MESSAGE_BYTES_MAX: usize = 100 << 20;
+
+const _: () = assert!(ENVELOPE_BYTES_MAX >= MESSAGE_BYTES_MAX.div_ceil(3) * 4 + (16 << 20), "base64 and Metadata fit");
 
 /// What `routePrefix` in host.json says, with slashes.
 const ROUTE_PREFIX: &str = "/api/";

@@ -1,3 +1,5 @@
+//! Bodies for every kind of column.
+
 use super::*;
 use crate::dataverse::literal;
 use crate::dataverse::script::{every_kind, guid};

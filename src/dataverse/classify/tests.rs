@@ -1,3 +1,5 @@
+//! Every error code of the facts and what may be done about it.
+
 use super::*;
 use crate::dataverse::script::guid;
 use crate::dataverse::url::KeyParts;

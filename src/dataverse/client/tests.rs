@@ -1,3 +1,5 @@
+//! One call: its headers, its deadline, its token, and what a missing answer means.
+
 use super::*;
 use crate::dataverse::script::{Bench, TIMEOUT, answer, every_kind, guid, header, lost, not_sent, refusal};
 use crate::dataverse::write::{DeleteRequest, WriteRequest};

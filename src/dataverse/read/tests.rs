@@ -1,3 +1,5 @@
+//! Reads against scripted answers.
+
 use super::*;
 use crate::dataverse::script::{Bench, answer, every_kind, guid, refusal};
 use crate::domain::value::{KeyPart, Value};

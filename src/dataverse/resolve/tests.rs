@@ -1,3 +1,5 @@
+//! What references resolve to, and how long that is believed.
+
 use super::*;
 use crate::dataverse::script::{Bench, answer, guid, lost, refusal};
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! Rows as the service returns them, read back into values.
+
 use super::*;
 use crate::dataverse::script::{every_kind, guid};
 use serde_json::json;

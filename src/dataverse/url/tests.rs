@@ -1,3 +1,5 @@
+//! Addresses by GUID and by alternate key, odd characters included.
+
 use super::*;
 use crate::dataverse::script::{every_kind, guid};
 use crate::domain::value::Number;

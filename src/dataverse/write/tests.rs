@@ -1,3 +1,5 @@
+//! Writes against scripted answers: conditions, representations, refusals.
+
 use super::*;
 use crate::dataverse::link::{LinkRequest, Linked};
 use crate::dataverse::script::{Bench, answer, every_kind, guid, header, refusal};

@@ -1,6 +1,7 @@
 //! Every form in which the facts say that a message may arrive.
 
 use super::*;
+use proptest::prelude::*;
 use serde_json::json;
 
 const BODY: &str = r#"{"jobId":42,"text":"a \"quoted\" word"}"#;
@@ -120,4 +121,25 @@ fn what_is_no_message_is_named() {
     assert_eq!(error.to_string(), "Data.message: a message expected, nothing found");
     let crowd = json!(vec!["{}"; MESSAGES_MAX + 1]);
     assert!(read(&crowd, &json!({})).is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_come_through_base64(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        let all = read(&json!(STANDARD.encode(&bytes)), &json!({})).unwrap();
+        prop_assert_eq!(&all[0].body, &bytes);
+    }
+
+    #[test]
+    fn any_text_comes_through_two_encodings(text in any::<String>()) {
+        let all = read(&json!(json!(text).to_string()), &json!({})).unwrap();
+        prop_assert_eq!(&all[0].body, text.as_bytes());
+    }
+
+    #[test]
+    fn nothing_in_the_envelope_panics(data in "[\\[\\]{}\",:a-z0-9\\\\]{0,24}", meta in "[\\[\\]{}\",:a-z0-9]{0,24}") {
+        let metadata = json!({"MessageIdArray": meta, "MessageId": meta, "ApplicationProperties": meta});
+        let _ = read(&json!(data), &metadata);
+        let _ = read(&json!([data]), &metadata);
+    }
 }

@@ -1,3 +1,5 @@
+//! The cache on paused time: what is kept, what is asked again, and who waits.
+
 use super::*;
 use crate::dataverse::error::Kind;
 use crate::dataverse::script::{Bench, answer, header, lost, refusal};

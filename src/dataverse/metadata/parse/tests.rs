@@ -1,3 +1,5 @@
+//! Metadata answers as the service writes them, whole and damaged.
+
 use super::*;
 use serde_json::json;
 
