@@ -9,10 +9,12 @@
     reason = "a test may fail loudly, helpers outside #[test] functions included"
 )]
 
+mod cli;
 mod dataverse_client;
 mod engine;
 mod host;
 mod ledger;
+mod serve;
 mod support;
 mod tables;
 mod tidy;
