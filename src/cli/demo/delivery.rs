@@ -15,7 +15,7 @@ use uuid::Uuid;
 /// Usual time of a delivery, at most.
 const SOON: Duration = Duration::from_millis(120);
 /// Between a first delivery and the rival's write: about when the handler is between looking and inserting.
-const RIVAL_AFTER: (Duration, Duration) = (Duration::from_millis(15), Duration::from_millis(90));
+const RIVAL_AFTER: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(180));
 
 /// The way from the source to the queue.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Deliveries {
         Ok(())
     }
 
-    /// Events that were delivered twice.
+    /// Events that were sent twice.
     pub(super) fn duplicates(&self) -> u64 {
         self.lock().duplicates
     }

@@ -99,9 +99,4 @@ clock_skew = "100ms"
 "#,
         }
     }
-
-    /// About how many changes the source will see.
-    pub(super) fn changes(&self) -> usize {
-        self.accounts + self.products + self.writers * self.actions * 2
-    }
 }

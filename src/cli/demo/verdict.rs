@@ -25,6 +25,7 @@ pub(super) struct Verdict {
     webhooks: u64,
     webhooks_refused: usize,
     late: u64,
+    sent_twice: u64,
     applied: u64,
     duplicates: u64,
     stale: u64,
@@ -65,6 +66,7 @@ impl Verdict {
             webhooks: host.invocations.get("webhook").copied().unwrap_or_default(),
             webhooks_refused: world.source.failed_jobs().len(),
             late: world.deliveries.late(),
+            sent_twice: world.deliveries.duplicates(),
             applied: counts.outcome("applied"),
             duplicates: counts.outcome("duplicate"),
             stale: counts.outcome("stale"),
@@ -104,7 +106,10 @@ impl Verdict {
         let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
         text.push_str(&plain("changes made in the source", self.changes, "accounts, contacts, orders, products"));
         let by_queue = self.queue.delivered;
-        let note = format!("{by_queue} by the queue, {} by webhook; {} of them late", self.webhooks, self.late);
+        let note = format!(
+            "{by_queue} by the queue, {} by webhook; {} events twice, {} late",
+            self.webhooks, self.sent_twice, self.late
+        );
         text.push_str(&plain("deliveries", by_queue + self.webhooks, &note));
         text.push_str(&plain("applied", self.applied, ""));
         text.push_str(&plain("duplicates absorbed", self.duplicates, "the same event came again"));

@@ -40,7 +40,7 @@ const BEARER: &str = "demo";
 /// Where the connection string of the table storage is.
 const CONNECTION: &str = "DemoStorage";
 /// Between "no such row" and the insert of an upsert.
-const RACE_WINDOW: Duration = Duration::from_millis(60);
+const RACE_WINDOW: Duration = Duration::from_millis(120);
 const LATENCY: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(16));
 /// Requests that the log keeps in full.
 const LOG_ENTRIES_MAX: usize = 50_000;

@@ -55,11 +55,30 @@ impl Marks {
             .header("authorization", format!("Bearer {}", self.bearer))
             .header("x-ms-version", "2019-02-02")
             .header("x-ms-date", DATE)
-            .header("dataserviceversion", "3.0;NetFx")
+            .header("dataserviceversion", "3.0")
             .header("accept", "application/json;odata=nometadata")
             .header("content-type", "application/json")
             .body(body.map(Bytes::from).unwrap_or_default())
             .map_err(|e| e.to_string())?;
         within(self.sender.send(request)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::tables::{Settings, TableService, serve};
+
+    #[tokio::test]
+    async fn an_id_is_there_once_it_was_put_there() {
+        let mut settings = Settings::default();
+        settings.keys.bearer = Some("token".to_owned());
+        let account = settings.keys.account.clone();
+        let server = serve(TableService::new(settings), 0).await.unwrap();
+        let marks = Marks::new(Sender::default(), format!("{}/{account}", server.url()), "token".to_owned());
+        assert_eq!(marks.has("a").await, Ok(false));
+        assert_eq!(marks.put("a").await, Ok(()));
+        assert_eq!(marks.put("a").await, Ok(()));
+        assert_eq!((marks.has("a").await, marks.has("b").await), (Ok(true), Ok(false)));
     }
 }
