@@ -7,12 +7,17 @@ use super::environment::Environment;
 use super::failure::Failure;
 use super::filter;
 use super::lookups::Sources;
+<<<<<<< HEAD
 use super::parents::{Changed, KnownRows};
+=======
+use super::pause;
+>>>>>>> demo
 use super::work::Work;
 use super::write::{RowToWrite, write};
 use crate::clock::Clock;
 use crate::dataverse::client::Call;
 use crate::domain::delivery::{Channel, Delivery, NotHandled, Report, Unfinished};
+use crate::domain::disposition::Disposition;
 use crate::domain::event::{ChangeEvent, Operation};
 use crate::domain::groups::Groups;
 use crate::domain::map::{Mapped, MappedRow, map_columns};
@@ -100,8 +105,7 @@ impl Engine {
         };
         let deadline = parts.clock.monotonic().saturating_add(allowed);
         for _ in 0..=REMAPS_MAX {
-            let call = Call::until(deadline.saturating_add(limits.request_timeout));
-            let schema = parts.target.schemas.get(&call, &table.target).await?;
+            let schema = self.schema(&table.target, deadline).await?;
             let job = match self.job(event, table, schema)? {
                 Ok(job) => job,
                 Err(ignored) => return Ok(Outcome::Ignored(ignored)),
@@ -112,6 +116,25 @@ impl Engine {
             }
         }
         Err(Failure::NamesChanged)
+    }
+
+    /// A table's metadata. While the target asks for a pause or has a weak moment the event waits here: sent back, it
+    /// would return at once and use up its deliveries (P5).
+    async fn schema(&self, table: &str, deadline: Duration) -> Result<Arc<TableSchema>, Failure> {
+        let Parts { target, clock, mapping, .. } = &self.parts;
+        let call = Call::until(deadline.saturating_add(mapping.limits.request_timeout));
+        let mut attempt = 0;
+        loop {
+            let error = match target.schemas.get(&call, table).await {
+                Ok(schema) => return Ok(schema),
+                Err(error) => error,
+            };
+            let Disposition::Retry { after } = error.disposition() else { return Err(error.into()) };
+            attempt += 1;
+            let after = after.or_else(|| target.gate.closed_for());
+            let left = deadline.saturating_sub(clock.monotonic());
+            pause::within(left, attempt, after, error).await?;
+        }
     }
 
     /// Maps the event to the target.
