@@ -10,6 +10,7 @@ pub mod functions;
 pub mod host;
 pub mod identity;
 pub mod ledger;
+pub mod operate;
 pub mod outbound;
 pub mod secret;
 #[cfg(feature = "sim")]

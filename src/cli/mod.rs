@@ -3,6 +3,7 @@
 //!
 //! Exit codes (CONTRACT): 0 done, 1 it failed, 2 wrong usage or configuration.
 
+mod doctor;
 mod serve;
 
 use crate::config;
@@ -31,6 +32,11 @@ pub enum Command {
     /// On SIGTERM or SIGINT the handler finishes what is under way and serves what still comes, for a bounded time. A
     /// second signal ends it at once.
     Serve,
+    /// Check settings, mapping, tokens, ledger, target metadata and host.json; say what is wrong and how to mend it
+    ///
+    /// One line per check. Exit code 0: nothing failed (warnings allowed), 1: a check failed. Changes nothing but a probe
+    /// in the ledger, which it removes.
+    Doctor(doctor::Arguments),
 }
 
 /// Why a command did not do what it should.
@@ -56,6 +62,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command, environment: &BTreeMap<String, String>) -> Result<(), Trouble> {
     match command {
         Command::Serve => serve::serve(environment),
+        Command::Doctor(arguments) => doctor::doctor(&arguments, environment),
     }
 }
 

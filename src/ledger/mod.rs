@@ -4,6 +4,7 @@ mod cache;
 pub mod claim;
 pub mod judge;
 pub mod memory;
+mod probe;
 pub mod record;
 pub mod store;
 pub mod table;
