@@ -5,14 +5,17 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::indexing_slicing,
     reason = "a test may fail loudly, helpers outside #[test] functions included"
 )]
 
+mod cli;
 mod dataverse_client;
 mod engine;
 mod host;
 mod ledger;
+mod serve;
 mod support;
 mod tables;
 mod tidy;

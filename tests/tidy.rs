@@ -258,6 +258,16 @@ fn nothing_is_left_behind() {
     }
 }
 
+#[test]
+fn every_integration_test_runs() {
+    let main = read("tests/main.rs");
+    for source in sources("tests") {
+        let name = source.path.split('/').nth(1).unwrap().trim_end_matches(".rs");
+        let named = main.lines().any(|line| line == format!("mod {name};"));
+        assert!(named || name == "main", "{}: tests/main.rs has no `mod {name};`", source.path);
+    }
+}
+
 #[derive(Debug)]
 struct NoEngine;
 

@@ -10,7 +10,6 @@ use crate::telemetry::{self, LogFormat};
 use anyhow::{Context, anyhow};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Runs the handler until it is told to stop.
@@ -27,8 +26,7 @@ pub fn serve(environment: &BTreeMap<String, String>) -> Result<(), Trouble> {
         let settings = Settings::from_map(environment).map_err(|problems| Trouble::Wrong(problems.into()))?;
         let signals = stop_signals().context("cannot listen for signals")?;
         let app = App::bind(HostSettings::from(&settings)).await?;
-        let mapping = config::mapping(&in_app_root(environment, &settings.mapping_file))
-            .map_err(|problems| Trouble::Wrong(problems.into()))?;
+        let mapping = config::mapping(&settings.mapping_file).map_err(|problems| Trouble::Wrong(problems.into()))?;
         settings.check_with(&mapping).map_err(|problems| Trouble::Wrong(problems.into()))?;
         let base = Base::over_network(Arc::clone(&clock));
         let engine: Engine = Arc::new(compose::engine(&base, &settings, mapping).map_err(Trouble::Wrong)?);
@@ -45,11 +43,6 @@ pub fn serve(environment: &BTreeMap<String, String>) -> Result<(), Trouble> {
         }
         End::Twice => Err(Trouble::Failed(anyhow!("told to stop twice; what was under way was cut off"))),
     }
-}
-
-/// The host says where the app is; else it is where we were started. An absolute path stays what it is.
-fn in_app_root(environment: &BTreeMap<String, String>, file: &Path) -> PathBuf {
-    environment.get("FUNCTIONS_APP_ROOT_PATH").map_or_else(|| file.to_owned(), |root| Path::new(root).join(file))
 }
 
 fn start_logging(logging: &LoggingSettings, clock: Arc<dyn Clock>) -> Result<(), Trouble> {

@@ -5,12 +5,11 @@ use super::environment::Environment;
 use super::failure::Failure;
 use super::work::Work;
 use super::write::RowToWrite;
-use crate::dataverse::body::{Referenced, ResolvedLookups, referenced_tables};
+use crate::dataverse::body::{ResolvedLookups, referenced_tables};
 use crate::dataverse::read::Match;
 use crate::domain::mapping::{LookupRule, Mapping};
 use crate::domain::schema::{ColumnKind, TableSchema};
 use crate::domain::value::{Columns, KeyPart, Reference, RowRef, Value};
-use std::collections::BTreeMap;
 use uuid::Uuid;
 
 const CURRENCY: &str = "transactioncurrency";
@@ -142,19 +141,9 @@ async fn currency(work: &mut Work<'_>, id: Uuid, sources: &Sources<'_>) -> Resul
 
 /// Entity sets of all tables that these columns refer to, and metadata of those referred to by key.
 pub(super) async fn entity_sets(work: &mut Work<'_>, columns: &Columns) -> Result<ResolvedLookups, Failure> {
-    let tables = referenced_tables(columns);
-    if tables.is_empty() {
+    if referenced_tables(columns).is_empty() {
         return Ok(ResolvedLookups::default());
     }
     let (call, _permit) = work.ready().await?;
-    let sets = work.target.schemas.entity_sets(&call, &tables).await?;
-    let mut resolved = BTreeMap::new();
-    for (table, entity_set) in sets {
-        let by_key = columns.values().any(
-            |value| matches!(value, Value::Lookup(Reference { table: to, row: RowRef::Key(_), .. }) if *to == table),
-        );
-        let schema = if by_key { Some(work.target.schemas.get(&call, &table).await?) } else { None };
-        resolved.insert(table, Referenced { entity_set, schema });
-    }
-    Ok(ResolvedLookups { tables: resolved })
+    Ok(work.target.resolver.lookups(&call, columns).await?)
 }

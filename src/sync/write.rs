@@ -13,13 +13,14 @@ use super::failure::Failure;
 use super::lookups;
 use super::pause::{before_next, jitter, race_pause};
 use super::work::Work;
-use crate::dataverse::body::{EncodeError, Mode, ResolvedLookups, add_key, encode};
+use crate::dataverse::body::{Mode, ResolvedLookups, add_key, encode};
+use crate::dataverse::equal;
 use crate::dataverse::error::{DataverseError, Kind};
+use crate::dataverse::metadata::cache::Refreshed;
 use crate::dataverse::read::Match;
 use crate::dataverse::row::TargetRow;
-use crate::dataverse::url::{Address, KeyParts, UrlError, needs_query};
+use crate::dataverse::url::{Address, KeyParts, needs_query};
 use crate::dataverse::write::{Precondition, WriteRequest, Written};
-use crate::domain::digest;
 use crate::domain::disposition::Disposition;
 use crate::domain::mapping::{DuplicateKey, Guard, LookupRule, TableMap};
 use crate::domain::outcome::Applied;
@@ -104,7 +105,7 @@ pub(super) async fn write(
             return Ok(WriteDone { missing: true, ..WriteDone::default() });
         }
         let send = match &found {
-            Found::Row(existing) => differing(&columns, existing),
+            Found::Row(existing) => differing(row, &columns, existing),
             Found::Missing | Found::NotAsked => columns.clone(),
         };
         if send.is_empty() && !columns.is_empty() {
@@ -216,16 +217,26 @@ async fn again(work: &Work<'_>, attempt: u32, error: DataverseError) -> Result<(
 }
 
 /// The columns that the target does not have yet.
-fn differing(columns: &Columns, existing: &TargetRow) -> Columns {
-    let same = |name: &str, value: &Value| {
-        let there = existing.columns.get(name).unwrap_or(&Value::Null);
-        digest::value(there) == digest::value(value)
-    };
+fn differing(row: &RowToWrite<'_>, columns: &Columns, existing: &TargetRow) -> Columns {
+    let names = equal::differing(row.schema, &existing.columns, columns);
     columns
         .iter()
-        .filter(|(name, value)| !same(name, value))
+        .filter(|(name, _)| names.contains(*name))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
+}
+
+/// Asks for the metadata again: if the names changed, the event is mapped anew, else `failure` stands.
+async fn refreshed(work: &mut Work<'_>, row: &RowToWrite<'_>, failure: Failure) -> Failure {
+    let call = match work.ready().await {
+        Ok((call, _)) => call,
+        Err(other) => return other,
+    };
+    match work.target.schemas.refresh(&call, &row.schema.name).await {
+        Ok(Refreshed::Changed) => Failure::NamesChanged,
+        Ok(Refreshed::Same | Refreshed::TooSoon) => failure,
+        Err(error) => error.into(),
+    }
 }
 
 async fn request<'a>(
@@ -250,11 +261,19 @@ async fn request<'a>(
         })
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
-    let encoded = |error: EncodeError| Failure::never(format!("value_not_writable: {error}"));
-    let mut body = encode(row.schema, &writable, mode, address, &references).map_err(encoded)?;
-    if let (Address::New, RowRef::Key(parts)) = (address, row.row) {
-        add_key(row.schema, &mut body, parts, &ResolvedLookups::default()).map_err(encoded)?;
-    }
+    let encoded = encode(row.schema, &writable, mode, address, &references).and_then(|mut body| {
+        if let (Address::New, RowRef::Key(parts)) = (address, row.row) {
+            add_key(row.schema, &mut body, parts, &ResolvedLookups::default())?;
+        }
+        Ok(body)
+    });
+    let body = match encoded {
+        Ok(body) => body,
+        Err(error) => {
+            let failure = Failure::never(format!("value_not_writable: {error}"));
+            return Err(if error.wants_refresh() { refreshed(work, row, failure).await } else { failure });
+        }
+    };
     let learn = !state.exists || state.known_id.is_none() && matches!(address, Address::Key(_));
     Ok(WriteRequest {
         schema: row.schema,
@@ -277,6 +296,9 @@ async fn refused(
     state: &mut Attempt,
 ) -> Result<Option<WriteDone>, Failure> {
     state.attempts += 1;
+    if error.wants_refresh() {
+        return Err(refreshed(work, row, error.into()).await);
+    }
     match error.kind() {
         Kind::DuplicateKey { .. } => return raced(work, row, columns, address, error, state).await,
         Kind::AlreadyExists => Ok(()),
@@ -292,13 +314,6 @@ async fn refused(
         }
         Kind::ParentMissing { table, id, .. } if skipped(row, columns, table.as_deref(), *id) => Ok(()),
         Kind::ParentMissing { .. } => before_next(work, state.attempts.min(4), None, error).await,
-        Kind::NamesWrong => {
-            let call = work.ready().await?.0;
-            match work.target.schemas.refresh(&call, &row.schema.name).await? {
-                crate::dataverse::metadata::cache::Refreshed::Changed => Err(Failure::NamesChanged),
-                _ => Err(error.into()),
-            }
-        }
         Kind::Unknown => {
             work.unanswered();
             before_next(work, state.attempts, None, error).await.map_err(|_| Failure::Unsettled {
@@ -312,6 +327,7 @@ async fn refused(
             before_next(work, state.attempts, after, error).await
         }
         Kind::RowMissing
+        | Kind::NamesWrong
         | Kind::Once
         | Kind::SlowTransient
         | Kind::PluginRefused
@@ -325,7 +341,6 @@ async fn refused(
         | Kind::Privilege
         | Kind::Unauthorized
         | Kind::Disabled
-        | Kind::Address(UrlError::NeedsQuery { .. })
         | Kind::Address(_)
         | Kind::OutOfTime
         | Kind::Protocol => Err(error.into()),
@@ -356,7 +371,7 @@ async fn raced(
         let existing = read(work, row, address, columns).await?;
         if let Some(existing) = existing {
             state.exists = true;
-            if differing(columns, &existing).is_empty() {
+            if differing(row, columns, &existing).is_empty() {
                 let written = Written { id: Some(existing.id), created: Some(false), etag: existing.etag };
                 return Ok(Some(WriteDone { written, raced: true, ..WriteDone::default() }));
             }

@@ -6,3 +6,4 @@ mod orders;
 mod race;
 mod types;
 mod world;
+mod worlds;

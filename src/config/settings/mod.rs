@@ -24,7 +24,7 @@ use uuid::Uuid;
 /// All settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `SYNC_CONFIG`, as given: relative to the app root.
+    /// `SYNC_CONFIG`, relative to the app root: `FUNCTIONS_APP_ROOT_PATH`, which the host sets, or where we were started.
     pub mapping_file: PathBuf,
     /// `TARGET_*`.
     pub target: Environment,
@@ -107,7 +107,8 @@ impl Settings {
             reader.say("SOURCE_URL", "is the same environment as TARGET_URL", "source and target must differ");
         }
         let source_organizations = organizations(&mut reader);
-        let mapping_file = PathBuf::from(reader.get_or("SYNC_CONFIG", "sync.toml"));
+        let app_root = PathBuf::from(reader.get_or("FUNCTIONS_APP_ROOT_PATH", ""));
+        let mapping_file = app_root.join(reader.get_or("SYNC_CONFIG", "sync.toml"));
         let ledger = storage::ledger(&mut reader);
         let queue = storage::queue(&mut reader);
         let webhook =

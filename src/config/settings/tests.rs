@@ -27,6 +27,18 @@ fn check(changes: &[(&str, &str)], expected: &[&str]) {
 }
 
 #[test]
+fn the_mapping_file_is_looked_for_in_the_app_root() {
+    let check = |root: &str, file: &str, expected: &str| {
+        let settings = good(&[("FUNCTIONS_APP_ROOT_PATH", root), ("SYNC_CONFIG", file)]);
+        assert_eq!(settings.mapping_file, PathBuf::from(expected));
+    };
+    check("/app", "", "/app/sync.toml");
+    check("/app", "maps/a.toml", "/app/maps/a.toml");
+    check("/app", "/etc/sync.toml", "/etc/sync.toml");
+    check("", "a.toml", "a.toml");
+}
+
+#[test]
 fn the_smallest_settings_have_contracts_defaults() {
     let settings = good(&[]);
     assert_eq!(settings.mapping_file, PathBuf::from("sync.toml"));
