@@ -12,6 +12,7 @@
 
 mod cli;
 mod dataverse_client;
+mod doctor;
 mod engine;
 mod host;
 mod ledger;
