@@ -50,6 +50,7 @@
 //! | [`host`] | the Functions host's inbound protocol; knows no function |
 //! | [`functions`] | one file per function; knows no HTTP server |
 //! | [`config`] | environment and `sync.toml`; every problem at once |
+//! | [`operate`] | what people do with a running system: `doctor`'s checks |
 //! | [`app`] | the composition root |
 //! | [`cli`] | the command line: arguments and printing |
 //! | [`telemetry`], [`clock`], [`secret`] | logs, time, secrets |
@@ -82,6 +83,7 @@ pub mod functions;
 pub mod host;
 pub mod identity;
 pub mod ledger;
+pub mod operate;
 pub mod outbound;
 pub mod secret;
 #[cfg(feature = "sim")]

@@ -12,9 +12,11 @@
 
 mod cli;
 mod dataverse_client;
+mod doctor;
 mod engine;
 mod host;
 mod ledger;
+mod process;
 mod serve;
 mod support;
 mod tables;

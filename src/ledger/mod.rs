@@ -5,6 +5,7 @@ pub mod claim;
 pub mod hold;
 pub mod judge;
 pub mod memory;
+mod probe;
 pub mod record;
 pub mod store;
 pub mod table;
