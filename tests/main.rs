@@ -13,9 +13,11 @@
 mod cli;
 mod dataverse_client;
 mod demo;
+mod doctor;
 mod engine;
 mod host;
 mod ledger;
+mod process;
 mod serve;
 mod support;
 mod tables;

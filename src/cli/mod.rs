@@ -5,6 +5,7 @@
 
 #[cfg(feature = "sim")]
 mod demo;
+mod doctor;
 mod serve;
 
 use crate::config;
@@ -44,6 +45,11 @@ pub enum Command {
     #[cfg(feature = "sim")]
     #[command(hide = true)]
     NaiveHandler,
+    /// Check settings, mapping, tokens, ledger, target metadata and host.json; say what is wrong and how to mend it
+    ///
+    /// One line per check. Exit code 0: nothing failed (warnings allowed), 1: a check failed. Changes nothing but a probe
+    /// in the ledger, which it removes.
+    Doctor(doctor::Arguments),
 }
 
 /// Why a command did not do what it should.
@@ -73,6 +79,7 @@ fn run(command: Command, environment: &BTreeMap<String, String>) -> Result<(), T
         Command::Demo(arguments) => demo::demo(&arguments, environment),
         #[cfg(feature = "sim")]
         Command::NaiveHandler => demo::naive_handler(environment),
+        Command::Doctor(arguments) => doctor::doctor(&arguments, environment),
     }
 }
 

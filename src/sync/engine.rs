@@ -7,6 +7,7 @@ use super::environment::Environment;
 use super::failure::Failure;
 use super::filter;
 use super::lookups::Sources;
+use super::parents::{Changed, KnownRows};
 use super::pause;
 use super::work::Work;
 use super::write::{RowToWrite, write};
@@ -23,7 +24,7 @@ use crate::domain::outcome::{Applied, Ignored, Outcome};
 use crate::domain::partition::Partition;
 use crate::domain::row::RowState;
 use crate::domain::schema::TableSchema;
-use crate::domain::value::RowRef;
+use crate::domain::value::{RowRef, Value};
 use crate::domain::version::Version;
 use crate::ledger::claim::{Finished, Ledger};
 use async_trait::async_trait;
@@ -59,6 +60,7 @@ pub struct Parts {
 pub struct Engine {
     parts: Parts,
     locks: RowLocks,
+    known: KnownRows,
 }
 
 /// One event in the target's terms, with everything needed to work on it.
@@ -76,7 +78,7 @@ impl Engine {
     /// An engine made of these parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts, locks: RowLocks::default() }
+        Self { parts, locks: RowLocks::default(), known: KnownRows::default() }
     }
 
     /// The parts, for whoever watches (status, doctor).
@@ -245,7 +247,7 @@ impl Engine {
     async fn apply(&self, job: &Job<'_>, work: &mut Work<'_>) -> Result<(RowState, Outcome), Failure> {
         let state = work.claim.state.clone();
         let version = version(&state, job.event, work.claim.arrival_ms);
-        let sources = Sources { source: self.parts.source.as_ref(), mapping: &self.parts.mapping };
+        let sources = Sources { source: self.parts.source.as_ref(), mapping: &self.parts.mapping, known: &self.known };
         let mut row = RowToWrite {
             table: job.table,
             schema: &job.schema,
@@ -254,9 +256,11 @@ impl Engine {
             exists: state.exists,
             tag: &self.parts.tag,
             may_create: true,
+            at: version.at,
         };
-        let plan = plan(&state, &change(&version, &job.mapped), &job.groups);
-        let (done, applied) = match &plan {
+        let mut changed = Changed::default();
+        let mut plan = plan(&state, &change(&version, &job.mapped), &job.groups);
+        let (done, applied) = match &mut plan {
             Plan::Stale { ties } => (Done::Stale { ties }, None),
             Plan::Write(columns) if columns.send.is_empty() && state.exists => {
                 (Done::Written(columns), Some(Applied::Unchanged))
@@ -265,7 +269,12 @@ impl Engine {
                 let written = write(work, &row, &columns.send, &sources).await?;
                 row.known_id = written.written.id.or(row.known_id);
                 work.claim.state.target_etag.clone_from(&written.written.etag);
-                (Done::Written(columns), Some(written.applied()))
+                let applied = written.applied();
+                changed = written.changed;
+                for column in &changed.cleared {
+                    columns.advance.entry(column.clone()).and_modify(|value| *value = Value::Null);
+                }
+                (Done::Written(columns), Some(applied))
             }
             Plan::LateDelete { clear } => {
                 row.may_create = false;
@@ -282,10 +291,19 @@ impl Engine {
         };
         let mut next = advance(&state, &version, &done, &job.groups);
         next.scale = state.version_of(&job.event.stamp, job.event.operation.rank(), 0, "").1;
-        match applied {
-            None | Some(Applied::Deleted) => {}
-            Some(_) => {
+        // what was left out is not known to be in the target, so it is never taken as equal
+        for column in &changed.omitted {
+            if let Some(written) = next.columns.get_mut(column) {
+                written.digest.clear();
+            }
+        }
+        match (applied, &job.row) {
+            (None, _) => {}
+            (Some(Applied::Deleted), RowRef::Id(id)) => self.known.forget(&job.schema.name, *id),
+            (Some(Applied::Deleted), RowRef::Key(_)) => {}
+            (Some(_), _) => {
                 next.exists = true;
+                next.placeholder_ms = None;
                 next.target = row.known_id.or(match &job.row {
                     RowRef::Id(id) => Some(*id),
                     RowRef::Key(_) => state.target,
