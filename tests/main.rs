@@ -12,6 +12,7 @@
 
 mod cli;
 mod dataverse_client;
+mod demo;
 mod doctor;
 mod engine;
 mod host;
