@@ -2,6 +2,7 @@
 
 mod cache;
 pub mod claim;
+pub mod hold;
 pub mod judge;
 pub mod memory;
 mod probe;

@@ -3,6 +3,7 @@
 mod budget;
 mod faults;
 mod orders;
+mod parents;
 mod race;
 mod types;
 mod world;
