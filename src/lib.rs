@@ -12,6 +12,7 @@ pub mod identity;
 pub mod ledger;
 pub mod outbound;
 pub mod secret;
+pub mod servicebus;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod sync;
