@@ -86,6 +86,7 @@ pub mod ledger;
 pub mod operate;
 pub mod outbound;
 pub mod secret;
+pub mod servicebus;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod sync;
