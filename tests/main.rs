@@ -5,15 +5,18 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::indexing_slicing,
     reason = "a test may fail loudly, helpers outside #[test] functions included"
 )]
 
 mod cli;
 mod dataverse_client;
+mod doctor;
 mod engine;
 mod host;
 mod ledger;
+mod process;
 mod serve;
 mod support;
 mod tables;

@@ -48,9 +48,9 @@ pub struct LedgerLimits {
 /// Claims on rows.
 #[derive(Debug)]
 pub struct Ledger {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    limits: LedgerLimits,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) limits: LedgerLimits,
     cache: Cache,
 }
 
@@ -397,6 +397,6 @@ enum Held {
     Lost,
 }
 
-fn millis(duration: Duration) -> i64 {
+pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

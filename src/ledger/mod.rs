@@ -2,8 +2,10 @@
 
 mod cache;
 pub mod claim;
+pub mod hold;
 pub mod judge;
 pub mod memory;
+mod probe;
 pub mod record;
 pub mod store;
 pub mod table;

@@ -7,11 +7,17 @@ use super::environment::Environment;
 use super::failure::Failure;
 use super::filter;
 use super::lookups::Sources;
+<<<<<<< HEAD
+use super::parents::{Changed, KnownRows};
+=======
+use super::pause;
+>>>>>>> demo
 use super::work::Work;
 use super::write::{RowToWrite, write};
 use crate::clock::Clock;
 use crate::dataverse::client::Call;
 use crate::domain::delivery::{Channel, Delivery, NotHandled, Report, Unfinished};
+use crate::domain::disposition::Disposition;
 use crate::domain::event::{ChangeEvent, Operation};
 use crate::domain::groups::Groups;
 use crate::domain::map::{Mapped, MappedRow, map_columns};
@@ -21,7 +27,7 @@ use crate::domain::outcome::{Applied, Ignored, Outcome};
 use crate::domain::partition::Partition;
 use crate::domain::row::RowState;
 use crate::domain::schema::TableSchema;
-use crate::domain::value::RowRef;
+use crate::domain::value::{RowRef, Value};
 use crate::domain::version::Version;
 use crate::ledger::claim::{Finished, Ledger};
 use async_trait::async_trait;
@@ -57,6 +63,7 @@ pub struct Parts {
 pub struct Engine {
     parts: Parts,
     locks: RowLocks,
+    known: KnownRows,
 }
 
 /// One event in the target's terms, with everything needed to work on it.
@@ -74,7 +81,7 @@ impl Engine {
     /// An engine made of these parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts, locks: RowLocks::default() }
+        Self { parts, locks: RowLocks::default(), known: KnownRows::default() }
     }
 
     /// The parts, for whoever watches (status, doctor).
@@ -98,8 +105,7 @@ impl Engine {
         };
         let deadline = parts.clock.monotonic().saturating_add(allowed);
         for _ in 0..=REMAPS_MAX {
-            let call = Call::until(deadline.saturating_add(limits.request_timeout));
-            let schema = parts.target.schemas.get(&call, &table.target).await?;
+            let schema = self.schema(&table.target, deadline).await?;
             let job = match self.job(event, table, schema)? {
                 Ok(job) => job,
                 Err(ignored) => return Ok(Outcome::Ignored(ignored)),
@@ -110,6 +116,25 @@ impl Engine {
             }
         }
         Err(Failure::NamesChanged)
+    }
+
+    /// A table's metadata. While the target asks for a pause or has a weak moment the event waits here: sent back, it
+    /// would return at once and use up its deliveries (P5).
+    async fn schema(&self, table: &str, deadline: Duration) -> Result<Arc<TableSchema>, Failure> {
+        let Parts { target, clock, mapping, .. } = &self.parts;
+        let call = Call::until(deadline.saturating_add(mapping.limits.request_timeout));
+        let mut attempt = 0;
+        loop {
+            let error = match target.schemas.get(&call, table).await {
+                Ok(schema) => return Ok(schema),
+                Err(error) => error,
+            };
+            let Disposition::Retry { after } = error.disposition() else { return Err(error.into()) };
+            attempt += 1;
+            let after = after.or_else(|| target.gate.closed_for());
+            let left = deadline.saturating_sub(clock.monotonic());
+            pause::within(left, attempt, after, error).await?;
+        }
     }
 
     /// Maps the event to the target.
@@ -225,7 +250,7 @@ impl Engine {
     async fn apply(&self, job: &Job<'_>, work: &mut Work<'_>) -> Result<(RowState, Outcome), Failure> {
         let state = work.claim.state.clone();
         let version = version(&state, job.event, work.claim.arrival_ms);
-        let sources = Sources { source: self.parts.source.as_ref(), mapping: &self.parts.mapping };
+        let sources = Sources { source: self.parts.source.as_ref(), mapping: &self.parts.mapping, known: &self.known };
         let mut row = RowToWrite {
             table: job.table,
             schema: &job.schema,
@@ -234,9 +259,11 @@ impl Engine {
             exists: state.exists,
             tag: &self.parts.tag,
             may_create: true,
+            at: version.at,
         };
-        let plan = plan(&state, &change(&version, &job.mapped), &job.groups);
-        let (done, applied) = match &plan {
+        let mut changed = Changed::default();
+        let mut plan = plan(&state, &change(&version, &job.mapped), &job.groups);
+        let (done, applied) = match &mut plan {
             Plan::Stale { ties } => (Done::Stale { ties }, None),
             Plan::Write(columns) if columns.send.is_empty() && state.exists => {
                 (Done::Written(columns), Some(Applied::Unchanged))
@@ -245,7 +272,12 @@ impl Engine {
                 let written = write(work, &row, &columns.send, &sources).await?;
                 row.known_id = written.written.id.or(row.known_id);
                 work.claim.state.target_etag.clone_from(&written.written.etag);
-                (Done::Written(columns), Some(written.applied()))
+                let applied = written.applied();
+                changed = written.changed;
+                for column in &changed.cleared {
+                    columns.advance.entry(column.clone()).and_modify(|value| *value = Value::Null);
+                }
+                (Done::Written(columns), Some(applied))
             }
             Plan::LateDelete { clear } => {
                 row.may_create = false;
@@ -262,10 +294,19 @@ impl Engine {
         };
         let mut next = advance(&state, &version, &done, &job.groups);
         next.scale = state.version_of(&job.event.stamp, job.event.operation.rank(), 0, "").1;
-        match applied {
-            None | Some(Applied::Deleted) => {}
-            Some(_) => {
+        // what was left out is not known to be in the target, so it is never taken as equal
+        for column in &changed.omitted {
+            if let Some(written) = next.columns.get_mut(column) {
+                written.digest.clear();
+            }
+        }
+        match (applied, &job.row) {
+            (None, _) => {}
+            (Some(Applied::Deleted), RowRef::Id(id)) => self.known.forget(&job.schema.name, *id),
+            (Some(Applied::Deleted), RowRef::Key(_)) => {}
+            (Some(_), _) => {
                 next.exists = true;
+                next.placeholder_ms = None;
                 next.target = row.known_id.or(match &job.row {
                     RowRef::Id(id) => Some(*id),
                     RowRef::Key(_) => state.target,

@@ -7,6 +7,7 @@ pub mod environment;
 mod failure;
 mod filter;
 mod lookups;
+mod parents;
 mod pause;
 mod work;
 mod write;

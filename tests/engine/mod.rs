@@ -3,6 +3,8 @@
 mod budget;
 mod faults;
 mod orders;
+mod parents;
 mod race;
 mod types;
 mod world;
+mod worlds;

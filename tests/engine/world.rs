@@ -55,6 +55,11 @@ impl World {
 
     /// A world whose target is set up further.
     pub fn with(toml: &str, target: impl FnOnce(&mut Settings)) -> Self {
+        Self::on(LossyStore::new(Arc::new(MemoryStore::default()), &[]), toml, target)
+    }
+
+    /// A world with this ledger.
+    pub fn on(store: Arc<LossyStore>, toml: &str, target: impl FnOnce(&mut Settings)) -> Self {
         let mapping = config::file::compile("sync.toml", toml).unwrap();
         let environment = |number: u128, more: &mut dyn FnMut(&mut Settings)| {
             let mut settings = Settings::new(Uuid::from_u128(number), sample_schema());
@@ -75,7 +80,6 @@ impl World {
             source.subscribe(step.image(Image::All));
         }
         let person = source.person();
-        let store = LossyStore::new(Arc::new(MemoryStore::default()), &[]);
         Self { source, target, store, clock: TokioClock::new(0), mapping, collector, person }
     }
 

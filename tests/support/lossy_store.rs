@@ -3,6 +3,8 @@
 use async_trait::async_trait;
 use dataverse_sync::ledger::record::{EventRecord, RowRecord};
 use dataverse_sync::ledger::store::{Commit, Committed, Snapshot, Store, StoreError};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,6 +25,8 @@ pub enum Fault {
 pub struct LossyStore {
     inner: Arc<dyn Store>,
     commits: Mutex<VecDeque<Fault>>,
+    /// Draws a fault for this share of all commits, and fails this share of all reads.
+    drawn: Option<(Mutex<StdRng>, f64)>,
     reads: AtomicUsize,
     writes: AtomicUsize,
 }
@@ -31,7 +35,24 @@ impl LossyStore {
     /// The n-th commit meets the n-th fault.
     pub fn new(inner: Arc<dyn Store>, commits: &[Fault]) -> Arc<Self> {
         let commits = Mutex::new(commits.iter().copied().collect());
-        Arc::new(Self { inner, commits, reads: AtomicUsize::new(0), writes: AtomicUsize::new(0) })
+        Arc::new(Self { inner, commits, drawn: None, reads: AtomicUsize::new(0), writes: AtomicUsize::new(0) })
+    }
+
+    /// Faults at random, the same ones for the same seed.
+    pub fn seeded(inner: Arc<dyn Store>, seed: u64, share: f64) -> Arc<Self> {
+        let drawn = Some((Mutex::new(StdRng::seed_from_u64(seed)), share));
+        let commits = Mutex::default();
+        Arc::new(Self { inner, commits, drawn, reads: AtomicUsize::new(0), writes: AtomicUsize::new(0) })
+    }
+
+    fn draw(&self) -> Fault {
+        let Some((random, share)) = &self.drawn else { return Fault::None };
+        let mut random = random.lock().unwrap();
+        match (random.random_bool(*share), random.random_bool(0.5)) {
+            (false, _) => Fault::None,
+            (true, true) => Fault::AfterEffect,
+            (true, false) => Fault::BeforeEffect,
+        }
     }
 
     /// Reads and commits so far.
@@ -44,12 +65,18 @@ impl LossyStore {
 impl Store for LossyStore {
     async fn read(&self, partition: &str, event_key: &str) -> Result<Snapshot, StoreError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
+        if self.draw() != Fault::None {
+            return Err(StoreError::Unavailable { reason: "read lost".to_owned(), after: None });
+        }
+        // others get their turn between a decision and what it was based on
+        tokio::task::yield_now().await;
         self.inner.read(partition, event_key).await
     }
 
     async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
         self.writes.fetch_add(1, Ordering::SeqCst);
-        let fault = self.commits.lock().unwrap().pop_front().unwrap_or(Fault::None);
+        let fault = self.commits.lock().unwrap().pop_front().unwrap_or_else(|| self.draw());
+        tokio::task::yield_now().await;
         match fault {
             Fault::None => self.inner.commit(commit).await,
             Fault::AfterEffect => {
