@@ -7,11 +7,8 @@ use super::environment::Environment;
 use super::failure::Failure;
 use super::filter;
 use super::lookups::Sources;
-<<<<<<< HEAD
 use super::parents::{Changed, KnownRows};
-=======
 use super::pause;
->>>>>>> demo
 use super::work::Work;
 use super::write::{RowToWrite, write};
 use crate::clock::Clock;
