@@ -101,18 +101,24 @@ impl Engine {
             Channel::Queue => limits.queue_deadline,
         };
         let deadline = parts.clock.monotonic().saturating_add(allowed);
-        for _ in 0..=REMAPS_MAX {
+        let (mut remaps, mut waits) = (0, 0);
+        loop {
             let schema = self.schema(&table.target, deadline).await?;
             let job = match self.job(event, table, schema)? {
                 Ok(job) => job,
                 Err(ignored) => return Ok(Outcome::Ignored(ignored)),
             };
             match self.claimed(&job, delivery, deadline).await {
-                Err(Failure::NamesChanged) => {}
+                Err(Failure::NamesChanged) if remaps < REMAPS_MAX => remaps += 1,
+                // our own row is free meanwhile: rows that refer to each other do not wait for each other while they hold
+                Err(Failure::ParentBusy) => {
+                    waits += 1;
+                    let left = deadline.saturating_sub(parts.clock.monotonic());
+                    pause::within(left, waits, None, Failure::ParentBusy).await?;
+                }
                 ended => return ended,
             }
         }
-        Err(Failure::NamesChanged)
     }
 
     /// A table's metadata. While the target asks for a pause or has a weak moment the event waits here: sent back, it

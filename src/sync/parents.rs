@@ -197,7 +197,7 @@ async fn ensure(work: &mut Work<'_>, row: &RowToWrite<'_>, parent: &TableMap, id
     let partition = Partition::of(&parent.target, &RowRef::Id(id));
     let mut hold = match work.ledger.hold(partition.key(), row.at).await? {
         Holding::Acquired(hold) => *hold,
-        Holding::Busy => return Err(Failure::not_now("parent_busy: another worker holds the parent's row")),
+        Holding::Busy => return Err(Failure::ParentBusy),
         Holding::Deleted => return Ok(false),
     };
     match create(work, parent, &schema, id, row.tag, Some(&hold)).await {
