@@ -9,6 +9,7 @@ pub mod domain;
 pub mod functions;
 pub mod host;
 pub mod identity;
+pub mod inbox;
 pub mod ledger;
 pub mod outbound;
 pub mod secret;
