@@ -18,6 +18,7 @@ mod host;
 mod ledger;
 mod process;
 mod serve;
+mod servicebus;
 mod support;
 mod tables;
 mod tidy;
