@@ -82,6 +82,7 @@ pub mod domain;
 pub mod functions;
 pub mod host;
 pub mod identity;
+pub mod inbox;
 pub mod ledger;
 pub mod operate;
 pub mod outbound;

@@ -12,11 +12,13 @@
 
 mod cli;
 mod dataverse_client;
+mod demo;
 mod doctor;
 mod engine;
 mod host;
 mod ledger;
 mod process;
+mod readme;
 mod serve;
 mod servicebus;
 mod support;
