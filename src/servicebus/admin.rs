@@ -2,7 +2,8 @@
 //!
 //! # Decision (2026-11-21): `roxmltree` for the one XML document we read
 //! *Context:* a description is 2 KiB of XML with two namespaces. *Options:* an own reader, `quick-xml`, `roxmltree`.
-//! *Choice:* `roxmltree`: well kept, no code but a parser, namespaces resolved, document types refused, depth bounded.
+//! *Choice:* `roxmltree`: well kept, no code but a parser, namespaces resolved, document types refused by default, and
+//! depth costs no stack.
 //! *Would change it:* a description as JSON from the data plane.
 
 use crate::servicebus::client::{Call, QueueClient};
