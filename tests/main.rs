@@ -20,6 +20,7 @@ mod ledger;
 mod process;
 mod readme;
 mod serve;
+mod servicebus;
 mod support;
 mod tables;
 mod tidy;
