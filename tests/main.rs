@@ -18,6 +18,7 @@ mod engine;
 mod host;
 mod ledger;
 mod process;
+mod readme;
 mod serve;
 mod support;
 mod tables;

@@ -2,6 +2,7 @@
 
 mod budget;
 mod faults;
+mod links;
 mod orders;
 mod parents;
 mod race;
