@@ -16,6 +16,7 @@ mod doctor;
 mod engine;
 mod host;
 mod ledger;
+mod mutations;
 mod process;
 mod serve;
 mod support;

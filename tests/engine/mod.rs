@@ -2,6 +2,7 @@
 
 mod budget;
 mod faults;
+mod fencing;
 mod orders;
 mod parents;
 mod race;
