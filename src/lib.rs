@@ -82,10 +82,12 @@ pub mod domain;
 pub mod functions;
 pub mod host;
 pub mod identity;
+pub mod inbox;
 pub mod ledger;
 pub mod operate;
 pub mod outbound;
 pub mod secret;
+pub mod servicebus;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod sync;

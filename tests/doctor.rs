@@ -274,6 +274,12 @@ async fn names_that_the_target_does_not_have_are_found() {
 }
 
 #[tokio::test]
+async fn a_lookup_that_needs_the_source_is_found() {
+    let alone = |s: &mut Setup| s.set("SOURCE_URL", "");
+    finds(alone, (Warn, CONTACT, "ownerid matched by a column of the source", "set SOURCE_URL")).await;
+}
+
+#[tokio::test]
 async fn keys_and_flags_of_the_target_are_found() {
     let inactive = |s: &mut Setup| table(&mut s.target.schema, "contact").keys[0].status = KeyStatus::Failed;
     finds(inactive, (Fail, CONTACT, "new_externalidkey (new_externalid) is not Active", "reactivate the key")).await;

@@ -12,12 +12,14 @@
 
 mod cli;
 mod dataverse_client;
+mod demo;
 mod doctor;
 mod engine;
 mod host;
 mod ledger;
 mod mutations;
 mod process;
+mod readme;
 mod serve;
 mod support;
 mod tables;

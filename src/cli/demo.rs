@@ -96,7 +96,7 @@ async fn run(
 }
 
 async fn story(plan: &Plan, world: &World, progress: &Progress) -> anyhow::Result<()> {
-    let mut story = Story::new(plan, world);
+    let mut story = Story::new(plan, &world.source, &world.deliveries, &world.currencies);
     progress.say("Accounts and products come into being.");
     story.opening().await?;
     world.source.idle().await;
@@ -125,7 +125,8 @@ fn shown(world: &World) -> Shown {
         counts.detail("applied", "raced"),
         queue.redelivered
     );
-    Shown { done: queue.completed, total: queue.sent, text }
+    let webhooks = world.host.counts().invocations.get("webhook").copied().unwrap_or_default();
+    Shown { done: queue.completed + webhooks, total: queue.sent + webhooks, text }
 }
 
 /// Runs the naive handler until it is killed, with the settings that the demo gives it.

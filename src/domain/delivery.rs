@@ -1,10 +1,12 @@
 //! One delivery of an event: what the way in knows about it, and what is answered. Shared by host, functions and sync.
 
 use super::outcome::Outcome;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How a delivery came in; decides how long work on it may take and what happens when it can't be finished.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Channel {
     /// HTTP: nobody redelivers it (Dataverse retries 502/503/504 once).
     Webhook,

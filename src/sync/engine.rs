@@ -6,6 +6,7 @@ use super::delete;
 use super::environment::Environment;
 use super::failure::Failure;
 use super::filter;
+use super::links::{self, End, LinkJob};
 use super::lookups::Sources;
 use super::parents::{Changed, KnownRows};
 use super::pause;
@@ -15,7 +16,7 @@ use crate::clock::Clock;
 use crate::dataverse::client::Call;
 use crate::domain::delivery::{Channel, Delivery, NotHandled, Report, Unfinished};
 use crate::domain::disposition::Disposition;
-use crate::domain::event::{ChangeEvent, Operation};
+use crate::domain::event::{ChangeEvent, Link, Operation};
 use crate::domain::groups::Groups;
 use crate::domain::map::{Mapped, MappedRow, map_columns};
 use crate::domain::mapping::{Deletes, Mapping, TableMap};
@@ -24,7 +25,7 @@ use crate::domain::outcome::{Applied, Ignored, Outcome};
 use crate::domain::partition::Partition;
 use crate::domain::row::RowState;
 use crate::domain::schema::TableSchema;
-use crate::domain::value::{RowRef, Value};
+use crate::domain::value::{Columns, RowRef, Value};
 use crate::domain::version::Version;
 use crate::ledger::claim::{Finished, Ledger};
 use async_trait::async_trait;
@@ -72,6 +73,8 @@ struct Job<'a> {
     mapped: Mapped,
     row: RowRef,
     partition: Partition,
+    /// The event is about this link and not about a row.
+    link: Option<LinkJob<'a>>,
 }
 
 impl Engine {
@@ -104,11 +107,17 @@ impl Engine {
         let (mut remaps, mut waits) = (0, 0);
         loop {
             let schema = self.schema(&table.target, deadline).await?;
-            let job = match self.job(event, table, schema)? {
-                Ok(job) => job,
-                Err(ignored) => return Ok(Outcome::Ignored(ignored)),
+            let ended = match &event.operation {
+                Operation::Link(link) => self.links(event, table, schema, link, true, delivery, deadline).await,
+                Operation::Unlink(link) => self.links(event, table, schema, link, false, delivery, deadline).await,
+                Operation::Create | Operation::Update | Operation::Upsert | Operation::Delete => {
+                    match self.job(event, table, schema)? {
+                        Ok(job) => self.claimed(&job, delivery, deadline).await,
+                        Err(ignored) => return Ok(Outcome::Ignored(ignored)),
+                    }
+                }
             };
-            match self.claimed(&job, delivery, deadline).await {
+            match ended {
                 Err(Failure::NamesChanged) if remaps < REMAPS_MAX => remaps += 1,
                 // our own row is free meanwhile: rows that refer to each other do not wait for each other while they hold
                 Err(Failure::ParentBusy) => {
@@ -119,6 +128,48 @@ impl Engine {
                 ended => return ended,
             }
         }
+    }
+
+    /// Each link of the event for itself; the event has the outcome of the last one that did something.
+    #[expect(clippy::too_many_arguments, reason = "one event in all its surroundings")]
+    async fn links(
+        &self,
+        event: &ChangeEvent,
+        table: &TableMap,
+        schema: Arc<TableSchema>,
+        link: &Link,
+        present: bool,
+        delivery: &Delivery,
+        deadline: Duration,
+    ) -> Result<Outcome, Failure> {
+        let RowRef::Id(own_id) = event.row else {
+            return Err(Failure::never("identity_missing: a link names its rows by GUID"));
+        };
+        let mut outcome = Outcome::Ignored(Ignored::NothingToWrite);
+        for (other, other_id) in &link.related {
+            let Some(other) = self.parts.mapping.tables.get(other) else { continue };
+            let other_schema = self.schema(&other.target, deadline).await?;
+            let own = End { table, schema: Arc::clone(&schema), id: own_id };
+            let other = End { table: other, schema: other_schema, id: *other_id };
+            let link = LinkJob::new(own, other, &link.relationship, present)?;
+            let (name, row) = link.identity();
+            let partition = Partition::of(&name, &row);
+            let mapped = Mapped {
+                row: MappedRow::Known(row.clone()),
+                columns: link.columns(),
+                image: Columns::new(),
+                dropped: Vec::new(),
+                unknown_named: Vec::new(),
+                value_unmapped: Vec::new(),
+            };
+            let (schema, groups, link) = (Arc::clone(&schema), Groups::default(), Some(link));
+            let job = Job { event, table, schema, groups, mapped, row, partition, link };
+            let ended = self.claimed(&job, delivery, deadline).await?;
+            if !matches!(outcome, Outcome::Applied(_)) || matches!(ended, Outcome::Applied(_)) {
+                outcome = ended;
+            }
+        }
+        Ok(outcome)
     }
 
     /// A table's metadata. While the target asks for a pause or has a weak moment the event waits here: sent back, it
@@ -184,7 +235,7 @@ impl Engine {
         }
         let partition = Partition::of(&schema.name, &row);
         let groups = Groups::of(table, &schema);
-        Ok(Ok(Job { event, table, schema, groups, mapped, row, partition }))
+        Ok(Ok(Job { event, table, schema, groups, mapped, row, partition, link: None }))
     }
 
     async fn claimed(&self, job: &Job<'_>, delivery: &Delivery, deadline: Duration) -> Result<Outcome, Failure> {
@@ -270,6 +321,12 @@ impl Engine {
             Plan::Stale { ties } => (Done::Stale { ties }, None),
             Plan::Write(columns) if columns.send.is_empty() && state.exists => {
                 (Done::Written(columns), Some(Applied::Unchanged))
+            }
+            Plan::Write(columns) if let Some(link) = &job.link => {
+                match links::apply(work, link, &self.parts.tag, version.at, &sources).await? {
+                    Some(applied) => (Done::Written(columns), Some(applied)),
+                    None => (Done::Stale { ties: &columns.ties }, None),
+                }
             }
             Plan::Write(columns) => {
                 let written = write(work, &row, &columns.send, &sources).await?;

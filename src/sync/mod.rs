@@ -6,6 +6,7 @@ pub mod engine;
 pub mod environment;
 mod failure;
 mod filter;
+mod links;
 mod lookups;
 mod parents;
 mod pause;

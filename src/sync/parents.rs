@@ -184,7 +184,12 @@ fn remedy<'a>(
 }
 
 /// Makes sure that the parent exists; `false` if it was deleted after the lookup was set.
-async fn ensure(work: &mut Work<'_>, row: &RowToWrite<'_>, parent: &TableMap, id: Uuid) -> Result<bool, Failure> {
+pub(super) async fn ensure(
+    work: &mut Work<'_>,
+    row: &RowToWrite<'_>,
+    parent: &TableMap,
+    id: Uuid,
+) -> Result<bool, Failure> {
     let (call, permit) = work.ready().await?;
     let schema = work.target.schemas.get(&call, &parent.target).await?;
     drop(permit);

@@ -3,6 +3,7 @@
 mod budget;
 mod faults;
 mod fencing;
+mod links;
 mod orders;
 mod parents;
 mod race;

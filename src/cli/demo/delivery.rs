@@ -119,3 +119,37 @@ impl Deliveries {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::dataverse::{Collector, Settings, Sink, Step, sample};
+    use crate::sim::host::QueueSettings;
+    use serde_json::json;
+
+    #[tokio::test(start_paused = true)]
+    async fn every_event_arrives_and_about_every_tenth_twice() {
+        let environment = || Environment::new(Settings::new(Uuid::from_u128(1), sample::sample_schema()));
+        let (source, target, collector) = (environment(), environment(), Collector::default());
+        source.subscribe(Step::new(Uuid::from_u128(2), "account", Sink::Collect(collector.clone())));
+        for number in 0..300 {
+            source.create(&source.person(), "account", &json!({"name": format!("{number}")})).unwrap();
+        }
+        let queue = Queue::new(QueueSettings::default());
+        let deliveries = Deliveries::new(&Plan::fast(1), queue.clone(), target);
+        for event in collector.take() {
+            deliveries.deliver(event).await.unwrap();
+        }
+        let mut bodies = BTreeSet::new();
+        let mut received = 0;
+        while queue.pending() > 0 {
+            let message = queue.receive().await;
+            bodies.insert(message.message.body.to_vec());
+            queue.complete(message.token).unwrap();
+            received += 1;
+        }
+        assert_eq!((bodies.len(), received), (300, 300 + deliveries.duplicates()));
+        assert!((10..60).contains(&deliveries.duplicates()) && deliveries.late() > 30);
+        assert_eq!(deliveries.correlations().len(), 300);
+    }
+}

@@ -28,7 +28,9 @@ impl Progress {
         }
         let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stdout());
         // the template is ours; with a wrong one the bar looks plain
-        if let Ok(style) = ProgressStyle::with_template("{elapsed:>4} {bar:32.cyan/blue} {pos:>5}/{len} {msg}") {
+        if let Ok(style) =
+            ProgressStyle::with_template("{elapsed:>4} {wide_bar:.cyan/blue} {pos:>5} of {len} events\n     {wide_msg}")
+        {
             bar.set_style(style);
         }
         Self::Bar(bar)

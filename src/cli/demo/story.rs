@@ -4,7 +4,7 @@
 
 use super::delivery::Deliveries;
 use super::plan::Plan;
-use super::world::{Currency, World};
+use super::world::Currency;
 use crate::sim::dataverse::{ApiError, Environment};
 use anyhow::anyhow;
 use rand::rngs::StdRng;
@@ -53,8 +53,12 @@ struct Writer {
 }
 
 impl<'a> Story<'a> {
-    pub(super) fn new(plan: &'a Plan, world: &'a World) -> Self {
-        let World { source, deliveries, currencies, .. } = world;
+    pub(super) fn new(
+        plan: &'a Plan,
+        source: &'a Environment,
+        deliveries: &'a Deliveries,
+        currencies: &'a [Currency],
+    ) -> Self {
         Self { plan, source, deliveries, currencies, common: Common::default() }
     }
 
@@ -277,4 +281,35 @@ fn phone(random: &mut StdRng) -> String {
 
 fn date(random: &mut StdRng) -> String {
     format!("2026-{:02}-{:02}", random.random_range(1..=12), random.random_range(1..=28))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::demo::world::TABLES;
+    use crate::sim::dataverse::{Settings, difference, sample};
+    use crate::sim::host::{Queue, QueueSettings};
+    use futures_util::future::try_join_all;
+
+    async fn told(seed: u64) -> Environment {
+        let plan = Plan::fast(seed);
+        let environment = || Environment::new(Settings::new(Uuid::from_u128(1), sample::sample_schema()));
+        let source = environment();
+        let deliveries = Deliveries::new(&plan, Queue::new(QueueSettings::default()), environment());
+        let euro = source.world().base_currency;
+        let currencies = [Currency { source: euro, target: euro }];
+        let mut story = Story::new(&plan, &source, &deliveries, &currencies);
+        story.opening().await.unwrap();
+        let writers = try_join_all((0..plan.writers).map(|number| story.write(number)));
+        tokio::try_join!(writers, story.rush()).unwrap();
+        source
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_seed_makes_the_same_rows_and_another_makes_others() {
+        let (one, again, other) = (told(1).await, told(1).await, told(2).await);
+        assert_eq!(difference(&one, &again, &TABLES, &[]), []);
+        assert_ne!(difference(&one, &other, &TABLES, &[]), []);
+        assert!(one.commits() > 100);
+    }
 }

@@ -34,6 +34,8 @@ pub(super) const TABLES: [&str; 4] = ["account", "contact", "salesorder", "produ
 
 const SOURCE: Uuid = Uuid::from_u128(0x50c0_0000_0000_4000_8000_0000_0000_0001);
 const TARGET: Uuid = Uuid::from_u128(0x7a60_0000_0000_4000_8000_0000_0000_0002);
+/// The ledger's table.
+pub(super) const LEDGER: &str = "syncledger";
 const QUEUE: &str = "dataverse-events";
 const KEY: &str = "demo";
 const BEARER: &str = "demo";
@@ -174,6 +176,7 @@ fn host(
             ("SOURCE_AUTH", "none".to_owned()),
             ("SOURCE_ORGANIZATION_ID", SOURCE.to_string()),
             ("LEDGER_CONNECTION", CONNECTION.to_owned()),
+            ("LEDGER_TABLE", LEDGER.to_owned()),
             (CONNECTION, connection),
             ("SYNC_CONFIG", "sync.toml".to_owned()),
         ]

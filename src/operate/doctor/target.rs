@@ -31,6 +31,7 @@ pub async fn tables(
     for table in mapping.tables.values() {
         let (found, schema) = in_target(mapping, table, target, clock).await;
         checks.extend(found);
+        checks.extend(from.is_none().then(|| unasked(table)).flatten());
         if let Some(from) = from {
             checks.extend(in_source(table, from, schema.as_deref(), clock).await);
         }
@@ -73,6 +74,16 @@ async fn in_target(
         checks.retain(|check| check.status != Status::Ok);
     }
     (checks, Some(schema))
+}
+
+/// Lookups matched by a column, though there is no source that could be asked for its value.
+fn unasked(map: &TableMap) -> Option<Check> {
+    let by = map.lookups.iter().filter(|(_, rule)| matches!(rule, LookupRule::By { .. }));
+    let columns: Vec<&str> = by.map(|(column, _)| column.as_str()).collect();
+    let detail =
+        format!("{} matched by a column of the source, and SOURCE_URL is not set", super::listed(columns.clone()));
+    let remedy = "set SOURCE_URL: until then they get their `default`, or are left out";
+    (!columns.is_empty()).then(|| Check::warn(table::name(map), detail, remedy))
 }
 
 /// Lookups matched by a column: one of the tables they refer to must have it.

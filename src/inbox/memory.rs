@@ -1,0 +1,92 @@
+//! Entries in memory: for tests and single processes. Pages as the table does, so that whoever forgets to follow pages
+//! fails here too.
+
+use super::entry::RAW_BYTES_MAX;
+use super::error::InboxError;
+use super::store::{Cursor, Page, Place, Range, Slip, Store, Stored};
+use async_trait::async_trait;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Entries of one page, as in Table Storage.
+const PAGE_MAX: usize = 1_000;
+/// Longest text of an entry in bytes; Table Storage holds 32 Ki characters in a property.
+pub const TEXT_BYTES_MAX: usize = 32 << 10;
+
+/// An inbox in memory.
+#[derive(Debug, Default)]
+pub struct MemoryStore(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    entries: BTreeMap<Place, Kept>,
+    writes: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Kept {
+    text: String,
+    payload: Option<Vec<u8>>,
+    etag: String,
+}
+
+impl Kept {
+    fn stored(&self, place: &Place) -> Stored {
+        let slip = Slip { place: place.clone(), etag: self.etag.clone(), pieces: self.payload.is_some().into() };
+        Stored { slip, text: Some(self.text.clone()) }
+    }
+}
+
+impl MemoryStore {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn put(&self, place: &Place, text: &str, payload: Option<&[u8]>) -> Result<Slip, InboxError> {
+        let fits = text.len() <= TEXT_BYTES_MAX && payload.is_none_or(|payload| payload.len() <= RAW_BYTES_MAX);
+        if !fits {
+            return Err(InboxError::TooLarge(format!("an entry of {} bytes and its payload", text.len())));
+        }
+        let mut inner = self.lock();
+        inner.writes += 1;
+        let etag = inner.writes.to_string();
+        let kept = Kept { text: text.to_owned(), payload: payload.map(<[u8]>::to_vec), etag };
+        let slip = kept.stored(place).slip;
+        inner.entries.insert(place.clone(), kept);
+        Ok(slip)
+    }
+
+    async fn get(&self, place: &Place) -> Result<Option<(Stored, Option<Vec<u8>>)>, InboxError> {
+        Ok(self.lock().entries.get(place).map(|kept| (kept.stored(place), kept.payload.clone())))
+    }
+
+    async fn list(&self, range: &Range, from: Option<&Cursor>, top: usize) -> Result<Page, InboxError> {
+        let inner = self.lock();
+        let name = |place: &Place| format!("{}:{:02}", place.shelf.name(), place.shard);
+        let mut found = inner.entries.iter().filter(|(place, _)| {
+            let begun = from.is_none_or(|from| {
+                (name(place).as_str(), place.key.as_str())
+                    >= (from.partition.as_str(), from.row.as_deref().unwrap_or(""))
+            });
+            begun
+                && place.shelf == range.shelf
+                && range.shard.is_none_or(|shard| shard == place.shard)
+                && range.after.as_ref().is_none_or(|after| place.key > *after)
+                && range.before.as_ref().is_none_or(|before| place.key < *before)
+        });
+        let page = found.by_ref().take(top.clamp(1, PAGE_MAX)).map(|(place, kept)| kept.stored(place)).collect();
+        let next = found.next().map(|(place, _)| Cursor { partition: name(place), row: Some(place.key.clone()) });
+        Ok(Page { found: page, next })
+    }
+
+    async fn remove(&self, slip: &Slip) -> Result<(), InboxError> {
+        let mut inner = self.lock();
+        if inner.entries.get(&slip.place).is_some_and(|kept| kept.etag == slip.etag) {
+            inner.entries.remove(&slip.place);
+        }
+        Ok(())
+    }
+}
