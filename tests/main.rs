@@ -17,6 +17,7 @@ mod doctor;
 mod engine;
 mod host;
 mod ledger;
+mod mutations;
 mod process;
 mod readme;
 mod serve;
