@@ -130,17 +130,10 @@ impl HandleEvent for Engine {
     async fn handle(&self, event: ChangeEvent, delivery: &Delivery) -> Result<Report, NotHandled> {
         let (event_id, table, row) = (event.id.id().to_owned(), event.table.clone(), event.row.to_string());
         match self.outcome(&event, delivery).await {
-            Ok(outcome) => {
-                tracing::info!(event_id, table, outcome = outcome.name(), detail = outcome.detail(), "handled");
-                Ok(Report { outcome, event_id, table, row })
-            }
-            Err(Failure::IdReused) => {
-                tracing::warn!(event_id, table, "refused: the id was used before with other content");
-                Err(NotHandled::IdReused { event_id, table, row, stored: false })
-            }
+            Ok(outcome) => Ok(Report { outcome, event_id, table, row }),
+            Err(Failure::IdReused) => Err(NotHandled::IdReused { event_id, table, row, stored: false }),
             Err(failure) => {
                 let (reason, retry_after) = failure.told();
-                tracing::warn!(event_id, table, reason, attempt = delivery.delivery_count, "not finished");
                 Err(Unfinished { reason, retry_after }.into())
             }
         }
