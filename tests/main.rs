@@ -12,9 +12,13 @@
 
 mod cli;
 mod dataverse_client;
+mod demo;
+mod doctor;
 mod engine;
 mod host;
 mod ledger;
+mod process;
+mod readme;
 mod serve;
 mod support;
 mod tables;

@@ -80,11 +80,17 @@ pub fn engine(base: &Base, settings: &Settings, mapping: Mapping) -> anyhow::Res
 pub fn store(base: &Base, settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
     match &settings.ledger.store {
         LedgerStore::Memory => Ok(Arc::new(MemoryStore::default())),
-        LedgerStore::Table(_) => {
-            let table = table(base, settings, &settings.ledger.ledger_table).context("LEDGER_CONNECTION")?;
-            Ok(Arc::new(TableStore::new(table)))
-        }
+        LedgerStore::Table(_) => Ok(Arc::new(table_store(base, settings)?)),
     }
+}
+
+/// The ledger's table.
+///
+/// # Errors
+/// A connection that cannot be used, or a ledger in memory.
+pub fn table_store(base: &Base, settings: &Settings) -> anyhow::Result<TableStore> {
+    let table = table(base, settings, &settings.ledger.ledger_table).context("LEDGER_CONNECTION")?;
+    Ok(TableStore::new(table))
 }
 
 fn table(base: &Base, settings: &Settings, name: &str) -> anyhow::Result<TableClient> {

@@ -3,6 +3,9 @@
 //!
 //! Exit codes (CONTRACT): 0 done, 1 it failed, 2 wrong usage or configuration.
 
+#[cfg(feature = "sim")]
+mod demo;
+mod doctor;
 mod serve;
 
 use crate::config;
@@ -31,6 +34,22 @@ pub enum Command {
     /// On SIGTERM or SIGINT the handler finishes what is under way and serves what still comes, for a bounded time. A
     /// second signal ends it at once.
     Serve,
+    /// Show the whole story on this machine: nothing to install, nothing to configure
+    ///
+    /// Starts two Dataverse stand-ins, a table storage, a stand-in of the Functions host with several handler processes,
+    /// and sends traffic with duplicates, races, reordering, faults, throttling and a killed process. Ends with a verdict:
+    /// exit code 0 only if both environments are equal and nothing is owed.
+    #[cfg(feature = "sim")]
+    Demo(demo::DemoArgs),
+    /// The handler that `demo --naive` starts.
+    #[cfg(feature = "sim")]
+    #[command(hide = true)]
+    NaiveHandler,
+    /// Check settings, mapping, tokens, ledger, target metadata and host.json; say what is wrong and how to mend it
+    ///
+    /// One line per check. Exit code 0: nothing failed (warnings allowed), 1: a check failed. Changes nothing but a probe
+    /// in the ledger, which it removes.
+    Doctor(doctor::Arguments),
 }
 
 /// Why a command did not do what it should.
@@ -56,6 +75,11 @@ pub fn main() -> ExitCode {
 fn run(command: Command, environment: &BTreeMap<String, String>) -> Result<(), Trouble> {
     match command {
         Command::Serve => serve::serve(environment),
+        #[cfg(feature = "sim")]
+        Command::Demo(arguments) => demo::demo(&arguments, environment),
+        #[cfg(feature = "sim")]
+        Command::NaiveHandler => demo::naive_handler(environment),
+        Command::Doctor(arguments) => doctor::doctor(&arguments, environment),
     }
 }
 

@@ -2,10 +2,12 @@
 //! module that reads the environment. Knows nothing of what is done with the values.
 
 pub mod file;
+mod local;
 pub mod problem;
 pub mod settings;
 pub mod suggest;
 
+pub use local::local_settings;
 pub use problem::{ConfigProblems, Place, Problem};
 pub use settings::{SETTINGS, Settings};
 

@@ -118,6 +118,14 @@ impl Dataverse {
         &self.clock
     }
 
+    /// Gets a token without using it: whether one was needed.
+    ///
+    /// # Errors
+    /// [`AuthorizeError`].
+    pub async fn check_token(&self) -> Result<bool, AuthorizeError> {
+        Ok(self.authorize.token().await?.is_some())
+    }
+
     /// The address of a path below the Web API root, for `@odata.id`.
     pub(super) fn absolute(&self, path: &str) -> String {
         format!("{}/{path}", self.api)

@@ -34,6 +34,8 @@ pub struct RowState {
     pub target_etag: Option<String>,
     /// The ledger knows that the row exists in the target: writes carry `If-Match: *` (PROTOCOL R4).
     pub exists: bool,
+    /// Since when the row is only a placeholder that no event has hydrated, in milliseconds.
+    pub placeholder_ms: Option<i64>,
 }
 
 /// One column as it was last written.

@@ -313,11 +313,11 @@ impl Ledger {
     /// [`LedgerError`]: nothing is known; the lease runs out by itself.
     pub async fn give_up(&self, claim: &mut Claim, sent: bool) -> Result<Finished, LedgerError> {
         let event = EventRecord { phase: Phase::Owed, ..claim.event.record.clone() };
-        self.release(claim, sent, event).await
+        self.leave(claim, sent, event).await
     }
 
     /// Frees the row and leaves its state as it was, with the event as given.
-    pub(super) async fn release(
+    pub(super) async fn leave(
         &self,
         claim: &mut Claim,
         sent: bool,

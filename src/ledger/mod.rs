@@ -3,10 +3,12 @@
 
 mod cache;
 pub mod claim;
+pub mod hold;
 pub mod judge;
 pub mod memory;
 pub mod owed;
 pub mod parked;
+mod probe;
 pub mod purge;
 pub mod record;
 pub mod store;

@@ -79,7 +79,7 @@ impl Ledger {
     /// [`LedgerError`]: nothing is known; the lease runs out by itself.
     pub async fn park(&self, claim: &mut Claim, reason: &str, sent: bool) -> Result<Finished, LedgerError> {
         let event = parked(&claim.event.record, reason);
-        self.release(claim, sent, event).await
+        self.leave(claim, sent, event).await
     }
 
     /// Parks an event that nobody works on (too many attempts, too old). Two round trips.

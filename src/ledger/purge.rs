@@ -51,7 +51,10 @@ impl Expiry {
     pub fn of_row(row: &RowRecord) -> Self {
         let free = row.lease.is_none() && row.state.touched.is_empty() && row.state.is_deleted();
         match &row.state.tombstone {
-            Some(tombstone) if free => Self::Row { deleted_ms: tombstone.arrival_ms },
+            // a child that referred to the row since may have brought it back as a placeholder
+            Some(tombstone) if free && row.state.alive_at.is_none_or(|at| at <= tombstone.at) => {
+                Self::Row { deleted_ms: tombstone.arrival_ms }
+            }
             _ => Self::Never,
         }
     }

@@ -52,6 +52,11 @@ impl TableStore {
         Ok(Etag(written.map_err(write_error)?.as_str().to_owned()))
     }
 
+    /// The table itself, for what is not about claims.
+    pub(super) fn client(&self) -> &TableClient {
+        &self.table
+    }
+
     async fn entities(&self, query: &Query, entities_max: usize) -> Result<Vec<Entity>, StoreError> {
         let (mut found, mut from) = (Vec::new(), None);
         for _ in 0..PAGES_MAX {
@@ -286,7 +291,7 @@ fn corrupt(entity: &Entity, what: &str) -> StoreError {
     StoreError::Corrupt(format!("{}: {what}", entity.row.as_str()))
 }
 
-fn read_error(error: TablesError) -> StoreError {
+pub(super) fn read_error(error: TablesError) -> StoreError {
     match write_error(error) {
         // nothing was to be changed, so not knowing is the same as not having
         StoreError::Unknown(reason) => StoreError::Unavailable { reason, after: None },
@@ -295,7 +300,7 @@ fn read_error(error: TablesError) -> StoreError {
     }
 }
 
-fn write_error(error: TablesError) -> StoreError {
+pub(super) fn write_error(error: TablesError) -> StoreError {
     match error {
         TablesError::Conflict { .. } | TablesError::NotFound { .. } | TablesError::Stale { .. } => StoreError::Conflict,
         TablesError::Busy { after } => StoreError::Unavailable { reason: "table storage is busy".to_owned(), after },

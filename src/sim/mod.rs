@@ -4,4 +4,5 @@
 pub mod dataverse;
 pub mod host;
 pub mod http;
+pub mod naive;
 pub mod tables;

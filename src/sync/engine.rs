@@ -6,13 +6,17 @@ use super::delete;
 use super::environment::Environment;
 use super::failure::Failure;
 use super::filter;
+use super::links::{self, End, LinkJob};
 use super::lookups::Sources;
+use super::parents::{Changed, KnownRows};
+use super::pause;
 use super::work::Work;
 use super::write::{RowToWrite, write};
 use crate::clock::Clock;
 use crate::dataverse::client::Call;
 use crate::domain::delivery::{Channel, Delivery, NotHandled, Report, Unfinished};
-use crate::domain::event::{ChangeEvent, Operation};
+use crate::domain::disposition::Disposition;
+use crate::domain::event::{ChangeEvent, Link, Operation};
 use crate::domain::groups::Groups;
 use crate::domain::map::{Mapped, MappedRow, map_columns};
 use crate::domain::mapping::{Deletes, Mapping, TableMap};
@@ -21,7 +25,7 @@ use crate::domain::outcome::{Applied, Ignored, Outcome};
 use crate::domain::partition::Partition;
 use crate::domain::row::RowState;
 use crate::domain::schema::TableSchema;
-use crate::domain::value::RowRef;
+use crate::domain::value::{Columns, RowRef, Value};
 use crate::domain::version::Version;
 use crate::ledger::claim::{Finished, Ledger};
 use async_trait::async_trait;
@@ -57,6 +61,7 @@ pub struct Parts {
 pub struct Engine {
     parts: Parts,
     locks: RowLocks,
+    known: KnownRows,
 }
 
 /// One event in the target's terms, with everything needed to work on it.
@@ -68,13 +73,15 @@ struct Job<'a> {
     mapped: Mapped,
     row: RowRef,
     partition: Partition,
+    /// The event is about this link and not about a row.
+    link: Option<LinkJob<'a>>,
 }
 
 impl Engine {
     /// An engine made of these parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts, locks: RowLocks::default() }
+        Self { parts, locks: RowLocks::default(), known: KnownRows::default() }
     }
 
     /// The parts, for whoever watches (status, doctor).
@@ -97,19 +104,91 @@ impl Engine {
             Channel::Queue => limits.queue_deadline,
         };
         let deadline = parts.clock.monotonic().saturating_add(allowed);
-        for _ in 0..=REMAPS_MAX {
-            let call = Call::until(deadline.saturating_add(limits.request_timeout));
-            let schema = parts.target.schemas.get(&call, &table.target).await?;
-            let job = match self.job(event, table, schema)? {
-                Ok(job) => job,
-                Err(ignored) => return Ok(Outcome::Ignored(ignored)),
+        let (mut remaps, mut waits) = (0, 0);
+        loop {
+            let schema = self.schema(&table.target, deadline).await?;
+            let ended = match &event.operation {
+                Operation::Link(link) => self.links(event, table, schema, link, true, delivery, deadline).await,
+                Operation::Unlink(link) => self.links(event, table, schema, link, false, delivery, deadline).await,
+                Operation::Create | Operation::Update | Operation::Upsert | Operation::Delete => {
+                    match self.job(event, table, schema)? {
+                        Ok(job) => self.claimed(&job, delivery, deadline).await,
+                        Err(ignored) => return Ok(Outcome::Ignored(ignored)),
+                    }
+                }
             };
-            match self.claimed(&job, delivery, deadline).await {
-                Err(Failure::NamesChanged) => {}
+            match ended {
+                Err(Failure::NamesChanged) if remaps < REMAPS_MAX => remaps += 1,
+                // our own row is free meanwhile: rows that refer to each other do not wait for each other while they hold
+                Err(Failure::ParentBusy) => {
+                    waits += 1;
+                    let left = deadline.saturating_sub(parts.clock.monotonic());
+                    pause::within(left, waits, None, Failure::ParentBusy).await?;
+                }
                 ended => return ended,
             }
         }
-        Err(Failure::NamesChanged)
+    }
+
+    /// Each link of the event for itself; the event has the outcome of the last one that did something.
+    #[expect(clippy::too_many_arguments, reason = "one event in all its surroundings")]
+    async fn links(
+        &self,
+        event: &ChangeEvent,
+        table: &TableMap,
+        schema: Arc<TableSchema>,
+        link: &Link,
+        present: bool,
+        delivery: &Delivery,
+        deadline: Duration,
+    ) -> Result<Outcome, Failure> {
+        let RowRef::Id(own_id) = event.row else {
+            return Err(Failure::never("identity_missing: a link names its rows by GUID"));
+        };
+        let mut outcome = Outcome::Ignored(Ignored::NothingToWrite);
+        for (other, other_id) in &link.related {
+            let Some(other) = self.parts.mapping.tables.get(other) else { continue };
+            let other_schema = self.schema(&other.target, deadline).await?;
+            let own = End { table, schema: Arc::clone(&schema), id: own_id };
+            let other = End { table: other, schema: other_schema, id: *other_id };
+            let link = LinkJob::new(own, other, &link.relationship, present)?;
+            let (name, row) = link.identity();
+            let partition = Partition::of(&name, &row);
+            let mapped = Mapped {
+                row: MappedRow::Known(row.clone()),
+                columns: link.columns(),
+                image: Columns::new(),
+                dropped: Vec::new(),
+                unknown_named: Vec::new(),
+                value_unmapped: Vec::new(),
+            };
+            let (schema, groups, link) = (Arc::clone(&schema), Groups::default(), Some(link));
+            let job = Job { event, table, schema, groups, mapped, row, partition, link };
+            let ended = self.claimed(&job, delivery, deadline).await?;
+            if !matches!(outcome, Outcome::Applied(_)) || matches!(ended, Outcome::Applied(_)) {
+                outcome = ended;
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// A table's metadata. While the target asks for a pause or has a weak moment the event waits here: sent back, it
+    /// would return at once and use up its deliveries (P5).
+    async fn schema(&self, table: &str, deadline: Duration) -> Result<Arc<TableSchema>, Failure> {
+        let Parts { target, clock, mapping, .. } = &self.parts;
+        let call = Call::until(deadline.saturating_add(mapping.limits.request_timeout));
+        let mut attempt = 0;
+        loop {
+            let error = match target.schemas.get(&call, table).await {
+                Ok(schema) => return Ok(schema),
+                Err(error) => error,
+            };
+            let Disposition::Retry { after } = error.disposition() else { return Err(error.into()) };
+            attempt += 1;
+            let after = after.or_else(|| target.gate.closed_for());
+            let left = deadline.saturating_sub(clock.monotonic());
+            pause::within(left, attempt, after, error).await?;
+        }
     }
 
     /// Maps the event to the target.
@@ -156,7 +235,7 @@ impl Engine {
         }
         let partition = Partition::of(&schema.name, &row);
         let groups = Groups::of(table, &schema);
-        Ok(Ok(Job { event, table, schema, groups, mapped, row, partition }))
+        Ok(Ok(Job { event, table, schema, groups, mapped, row, partition, link: None }))
     }
 
     async fn claimed(&self, job: &Job<'_>, delivery: &Delivery, deadline: Duration) -> Result<Outcome, Failure> {
@@ -225,7 +304,7 @@ impl Engine {
     async fn apply(&self, job: &Job<'_>, work: &mut Work<'_>) -> Result<(RowState, Outcome), Failure> {
         let state = work.claim.state.clone();
         let version = version(&state, job.event, work.claim.arrival_ms);
-        let sources = Sources { source: self.parts.source.as_ref(), mapping: &self.parts.mapping };
+        let sources = Sources { source: self.parts.source.as_ref(), mapping: &self.parts.mapping, known: &self.known };
         let mut row = RowToWrite {
             table: job.table,
             schema: &job.schema,
@@ -234,18 +313,31 @@ impl Engine {
             exists: state.exists,
             tag: &self.parts.tag,
             may_create: true,
+            at: version.at,
         };
-        let plan = plan(&state, &change(&version, &job.mapped), &job.groups);
-        let (done, applied) = match &plan {
+        let mut changed = Changed::default();
+        let mut plan = plan(&state, &change(&version, &job.mapped), &job.groups);
+        let (done, applied) = match &mut plan {
             Plan::Stale { ties } => (Done::Stale { ties }, None),
             Plan::Write(columns) if columns.send.is_empty() && state.exists => {
                 (Done::Written(columns), Some(Applied::Unchanged))
+            }
+            Plan::Write(columns) if let Some(link) = &job.link => {
+                match links::apply(work, link, &self.parts.tag, version.at, &sources).await? {
+                    Some(applied) => (Done::Written(columns), Some(applied)),
+                    None => (Done::Stale { ties: &columns.ties }, None),
+                }
             }
             Plan::Write(columns) => {
                 let written = write(work, &row, &columns.send, &sources).await?;
                 row.known_id = written.written.id.or(row.known_id);
                 work.claim.state.target_etag.clone_from(&written.written.etag);
-                (Done::Written(columns), Some(written.applied()))
+                let applied = written.applied();
+                changed = written.changed;
+                for column in &changed.cleared {
+                    columns.advance.entry(column.clone()).and_modify(|value| *value = Value::Null);
+                }
+                (Done::Written(columns), Some(applied))
             }
             Plan::LateDelete { clear } => {
                 row.may_create = false;
@@ -262,10 +354,19 @@ impl Engine {
         };
         let mut next = advance(&state, &version, &done, &job.groups);
         next.scale = state.version_of(&job.event.stamp, job.event.operation.rank(), 0, "").1;
-        match applied {
-            None | Some(Applied::Deleted) => {}
-            Some(_) => {
+        // what was left out is not known to be in the target, so it is never taken as equal
+        for column in &changed.omitted {
+            if let Some(written) = next.columns.get_mut(column) {
+                written.digest.clear();
+            }
+        }
+        match (applied, &job.row) {
+            (None, _) => {}
+            (Some(Applied::Deleted), RowRef::Id(id)) => self.known.forget(&job.schema.name, *id),
+            (Some(Applied::Deleted), RowRef::Key(_)) => {}
+            (Some(_), _) => {
                 next.exists = true;
+                next.placeholder_ms = None;
                 next.target = row.known_id.or(match &job.row {
                     RowRef::Id(id) => Some(*id),
                     RowRef::Key(_) => state.target,

@@ -22,6 +22,8 @@ pub(super) enum Failure {
     Never { reason: String },
     /// A request may still take effect: the row stays ours until the lease runs out (PROTOCOL R3).
     Unsettled { reason: String, after: Duration },
+    /// Somebody else holds the row of a parent that is missing (PROTOCOL R6): our own row is given back first.
+    ParentBusy,
     /// Somebody else holds the row (PROTOCOL R7).
     Overtaken,
     /// The target's names changed: map the event anew.
@@ -44,6 +46,7 @@ impl Failure {
         match self {
             Self::NotNow { reason, after } | Self::Unsettled { reason, after } => (reason.clone(), *after),
             Self::Never { reason } => (reason.clone(), MUCH_LATER),
+            Self::ParentBusy => ("parent_busy: another worker holds the parent's row".to_owned(), LATER),
             Self::Overtaken => ("overtaken: another worker holds the row".to_owned(), LATER),
             Self::NamesChanged => ("the target's names keep changing".to_owned(), MUCH_LATER),
             Self::IdReused => ("the id was used with other content".to_owned(), MUCH_LATER),

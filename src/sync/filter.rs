@@ -37,9 +37,6 @@ pub(super) fn judge<'a>(
 /// Whether this version can bring the event to its end; what it can't is left with the sender.
 pub(super) fn supported(event: &ChangeEvent) -> Result<(), Failure> {
     match (&event.operation, event.completeness) {
-        (Operation::Link(_) | Operation::Unlink(_), _) => {
-            Err(Failure::never("links_not_supported: many-to-many links are not written by this version"))
-        }
         (Operation::Delete, _) | (_, Completeness::Full) => Ok(()),
         (_, Completeness::Stripped) => Err(Failure::never(
             "payload_stripped: the message was too large and the source is not read by this version",

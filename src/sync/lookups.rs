@@ -3,6 +3,7 @@
 
 use super::environment::Environment;
 use super::failure::Failure;
+use super::parents::{Changed, KnownRows};
 use super::work::Work;
 use super::write::RowToWrite;
 use crate::dataverse::body::{ResolvedLookups, referenced_tables};
@@ -19,6 +20,7 @@ const CURRENCY: &str = "transactioncurrency";
 pub(super) struct Sources<'a> {
     pub(super) source: Option<&'a Environment>,
     pub(super) mapping: &'a Mapping,
+    pub(super) known: &'a KnownRows,
 }
 
 /// What became of one lookup.
@@ -33,6 +35,7 @@ pub(super) async fn resolve(
     row: &RowToWrite<'_>,
     columns: &Columns,
     sources: &Sources<'_>,
+    changed: &mut Changed,
 ) -> Result<Columns, Failure> {
     let mut resolved = Columns::new();
     let has_money = has_money(row.schema, columns);
@@ -46,7 +49,12 @@ pub(super) async fn resolve(
                 resolved.insert(name.clone(), Value::Lookup(reference));
             }
             Resolved::Omitted => {
-                tracing::warn!(table = row.schema.name, column = name, "lookup left out: no row of the target matches");
+                tracing::debug!(
+                    table = row.schema.name,
+                    column = name,
+                    "lookup left out: no row of the target matches"
+                );
+                changed.omitted.insert(name.clone());
             }
         }
     }

@@ -27,8 +27,18 @@ pub(super) async fn before_next(
     after: Option<Duration>,
     error: impl Into<Failure>,
 ) -> Result<(), Failure> {
+    within(work.left(), attempt, after, error).await
+}
+
+/// The same for work that has no row yet and this much time left.
+pub(super) async fn within(
+    left: Duration,
+    attempt: u32,
+    after: Option<Duration>,
+    error: impl Into<Failure>,
+) -> Result<(), Failure> {
     let policy = POLICY.unwrap_or(RetryPolicy::NEVER);
-    match policy.next_delay(attempt, after, work.left(), jitter()) {
+    match policy.next_delay(attempt, after, left, jitter()) {
         Some(delay) => {
             tokio::time::sleep(delay).await;
             Ok(())

@@ -52,13 +52,21 @@ impl Work<'_> {
         if self.left().is_zero() {
             return Err(Failure::not_now("the deadline of this delivery has passed"));
         }
-        let must_cover = self.limits.settle.max(self.limits.request_timeout) + self.limits.clock_skew;
-        if self.claim.holds_for(self.clock.monotonic()) <= must_cover {
+        if self.claim.holds_for(self.clock.monotonic()) <= self.must_cover() {
             self.renew().await?;
         }
-        // the client adds its own time-out to the clock before it compares
-        let covered = self.claim.holds_until().saturating_sub(must_cover) + self.limits.request_timeout;
-        Ok((Call { latest_end: covered, ..self.traces.clone() }, permit))
+        Ok((Call { latest_end: self.covered_by(self.claim.holds_until()), ..self.traces.clone() }, permit))
+    }
+
+    /// The latest end, as the client understands it (it adds its own time-out to the clock before it compares), of a
+    /// request that a lease ending at `holds_until` covers whatever becomes of it.
+    pub(super) fn covered_by(&self, holds_until: Duration) -> Duration {
+        holds_until.saturating_sub(self.must_cover()) + self.limits.request_timeout
+    }
+
+    /// How long a lease must still hold when a request starts.
+    fn must_cover(&self) -> Duration {
+        self.limits.settle.max(self.limits.request_timeout) + self.limits.clock_skew
     }
 
     /// Makes sure, in the ledger itself, that the row is still ours, and for another full lease.

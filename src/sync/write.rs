@@ -11,6 +11,7 @@
 
 use super::failure::Failure;
 use super::lookups;
+use super::parents::{self, Changed};
 use super::pause::{before_next, jitter, race_pause};
 use super::work::Work;
 use crate::dataverse::body::{Mode, ResolvedLookups, add_key, encode};
@@ -22,10 +23,10 @@ use crate::dataverse::row::TargetRow;
 use crate::dataverse::url::{Address, KeyParts, needs_query};
 use crate::dataverse::write::{Precondition, WriteRequest, Written};
 use crate::domain::disposition::Disposition;
-use crate::domain::mapping::{DuplicateKey, Guard, LookupRule, TableMap};
+use crate::domain::mapping::{DuplicateKey, Guard, TableMap};
 use crate::domain::outcome::Applied;
 use crate::domain::schema::TableSchema;
-use crate::domain::value::{Columns, RowRef, Value};
+use crate::domain::value::{Columns, Reference, RowRef, Value};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
@@ -47,6 +48,8 @@ pub(super) struct RowToWrite<'a> {
     pub(super) tag: &'a str,
     /// Whether a row that is missing may be created.
     pub(super) may_create: bool,
+    /// The version of what is written, in microseconds: parents live at least until then.
+    pub(super) at: i64,
 }
 
 /// How a write ended.
@@ -58,6 +61,8 @@ pub(super) struct WriteDone {
     pub(super) missing: bool,
     /// The target had all values already.
     pub(super) unchanged: bool,
+    /// Lookups that were left out or cleared.
+    pub(super) changed: Changed,
 }
 
 impl WriteDone {
@@ -88,7 +93,9 @@ pub(super) async fn write(
     columns: &Columns,
     sources: &lookups::Sources<'_>,
 ) -> Result<WriteDone, Failure> {
-    let mut columns = lookups::resolve(work, row, columns, sources).await?;
+    let mut changed = Changed::default();
+    let mut columns = lookups::resolve(work, row, columns, sources, &mut changed).await?;
+    parents::before_write(work, row, &mut columns, sources, &mut changed).await?;
     let mut state = Attempt { exists: row.exists, known_id: row.known_id, duplicates: 0, attempts: 0, once: false };
     loop {
         let (address, found) = locate(work, row, &columns, &mut state).await?;
@@ -102,7 +109,7 @@ pub(super) async fn write(
             _ => Precondition::None,
         };
         if matches!(found, Found::Missing) && !row.may_create {
-            return Ok(WriteDone { missing: true, ..WriteDone::default() });
+            return Ok(WriteDone { missing: true, changed, ..WriteDone::default() });
         }
         let send = match &found {
             Found::Row(existing) => differing(row, &columns, existing),
@@ -110,7 +117,7 @@ pub(super) async fn write(
         };
         if send.is_empty() && !columns.is_empty() {
             let known = Written { created: Some(false), ..Written::default() };
-            return Ok(WriteDone { written: known, unchanged: true, ..WriteDone::default() });
+            return Ok(WriteDone { written: known, unchanged: true, changed, ..WriteDone::default() });
         }
         let request = request(work, row, &send, &address, precondition.clone(), &state).await?;
         let (call, permit) = work.ready().await?;
@@ -118,13 +125,32 @@ pub(super) async fn write(
         let answer = work.target.client.write(&call, request).await;
         drop(permit);
         match answer {
-            Ok(written) => return Ok(WriteDone { written, raced: state.duplicates > 0, ..WriteDone::default() }),
+            Ok(written) => {
+                learn(&columns, sources);
+                return Ok(WriteDone { written, raced: state.duplicates > 0, changed, ..WriteDone::default() });
+            }
             Err(error) => {
-                if let Some(done) = refused(work, row, &mut columns, &address, &precondition, error, &mut state).await?
+                if let Kind::ParentMissing { table, id, .. } = error.kind() {
+                    state.attempts += 1;
+                    let told = (table.as_deref(), *id);
+                    if !parents::missing(work, row, &mut columns, sources, &mut changed, told).await? {
+                        before_next(work, state.attempts.min(4), None, error).await?;
+                    }
+                } else if let Some(done) =
+                    refused(work, row, &columns, &address, &precondition, error, &mut state).await?
                 {
-                    return Ok(done);
+                    return Ok(WriteDone { changed, ..done });
                 }
             }
+        }
+    }
+}
+
+/// What a write refers to exists.
+fn learn(columns: &Columns, sources: &lookups::Sources<'_>) {
+    for value in columns.values() {
+        if let Value::Lookup(Reference { table, row: RowRef::Id(id), .. }) = value {
+            sources.known.learn(table, *id);
         }
     }
 }
@@ -289,7 +315,7 @@ async fn request<'a>(
 async fn refused(
     work: &mut Work<'_>,
     row: &RowToWrite<'_>,
-    columns: &mut Columns,
+    columns: &Columns,
     address: &Address,
     precondition: &Precondition,
     error: DataverseError,
@@ -312,8 +338,6 @@ async fn refused(
             (state.exists, state.known_id) = (false, state.known_id.filter(|_| matches!(row.row, RowRef::Id(_))));
             Ok(())
         }
-        Kind::ParentMissing { table, id, .. } if skipped(row, columns, table.as_deref(), *id) => Ok(()),
-        Kind::ParentMissing { .. } => before_next(work, state.attempts.min(4), None, error).await,
         Kind::Unknown => {
             work.unanswered();
             before_next(work, state.attempts, None, error).await.map_err(|_| Failure::Unsettled {
@@ -327,6 +351,7 @@ async fn refused(
             before_next(work, state.attempts, after, error).await
         }
         Kind::RowMissing
+        | Kind::ParentMissing { .. }
         | Kind::NamesWrong
         | Kind::Once
         | Kind::SlowTransient
@@ -378,25 +403,4 @@ async fn raced(
         }
     }
     Ok(None)
-}
-
-/// Leaves out lookups whose rule is `skip` when the row they point to is missing: `true` if there was one.
-fn skipped(row: &RowToWrite<'_>, columns: &mut Columns, table: Option<&str>, id: Option<Uuid>) -> bool {
-    let points = |value: &Value| match value {
-        Value::Lookup(reference) => {
-            table.is_none_or(|table| reference.table == table)
-                && id.is_none_or(|id| !matches!(&reference.row, RowRef::Id(given) if *given != id))
-        }
-        _ => false,
-    };
-    let skip: Vec<String> = columns
-        .iter()
-        .filter(|(name, value)| points(value) && matches!(row.table.lookups.get(*name), Some(LookupRule::Skip)))
-        .map(|(name, _)| name.clone())
-        .collect();
-    for name in &skip {
-        tracing::warn!(table = row.schema.name, column = name, "lookup left out: the row it points to is missing");
-        columns.remove(name);
-    }
-    !skip.is_empty()
 }

@@ -68,6 +68,22 @@ async fn an_instance_that_dies_at_any_moment_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_event_waits_for_metadata_while_the_target_asks_for_a_pause() {
+    let world = World::new(PLAIN);
+    // nobody knows any table yet, as after a start
+    let instances = [world.instance(), world.instance()];
+    world.create("account", account("A"));
+    world.create("account", account("B"));
+    let events = world.events().await;
+    world.target.faults().throttle(Duration::from_secs(3), Duration::from_secs(2));
+    let deliveries = events.iter().flat_map(|event| instances.iter().map(move |instance| deliver(instance, event)));
+    for handled in futures_util::future::join_all(deliveries).await {
+        assert!(handled.is_ok(), "{handled:?}");
+    }
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
 async fn retry_after_is_obeyed_by_every_call_of_the_instance() {
     let world = World::new(PLAIN);
     let instance = world.instance();

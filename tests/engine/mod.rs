@@ -2,7 +2,9 @@
 
 mod budget;
 mod faults;
+mod links;
 mod orders;
+mod parents;
 mod race;
 mod types;
 mod world;

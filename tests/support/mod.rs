@@ -4,5 +4,7 @@ pub mod azurite;
 pub mod clock;
 pub mod events;
 pub mod faulty;
+#[cfg(unix)]
+pub mod handler;
 pub mod lossy_store;
 pub mod wire;

@@ -5,6 +5,7 @@
 //! sets of tables that are only pointed to are asked for by name, several in one request.
 
 pub mod cache;
+pub mod choices;
 pub mod parse;
 
 use super::client::{Call, Dataverse, Exchange, protocol_error};

@@ -35,6 +35,8 @@ struct Stored {
     target_etag: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     exists: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    placeholder_ms: Option<i64>,
 }
 
 impl Serialize for RowState {
@@ -59,6 +61,7 @@ impl Serialize for RowState {
             target: self.target,
             target_etag: self.target_etag.clone(),
             exists: self.exists,
+            placeholder_ms: self.placeholder_ms,
         }
         .serialize(serializer)
     }
@@ -86,6 +89,7 @@ impl<'de> Deserialize<'de> for RowState {
             target: stored.target,
             target_etag: stored.target_etag,
             exists: stored.exists,
+            placeholder_ms: stored.placeholder_ms,
         })
     }
 }

@@ -2,15 +2,20 @@
 //! same for dead letters. Knows no function.
 //!
 //! Addresses: `/{queue}/messages`, `/{queue}/messages/head`, `/{queue}/messages/{id}/{lock}`, each also below
-//! `/{queue}/$deadletterqueue`. Stricter than the service: a custom property that is neither quoted text, number nor
-//! Boolean is refused. Sessions and batches are not there.
+//! `/{queue}/$DeadLetterQueue`, and `/{queue}?api-version=` for how the queue is set up. Stricter than the service: a
+//! custom property that is neither quoted text, number nor Boolean is refused, and so is whatever of a message would be
+//! passed over in silence. Sessions are not there.
+
+mod batch;
+mod describe;
+mod sign;
 
 use super::message::{Message, NewMessage};
 use super::queue::{Queue, Received};
 use crate::sim::http::{Reply, Server, serve, status};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,15 +50,19 @@ const OWN_HEADERS: [&str; 17] = [
 pub struct BrokerSettings {
     /// The bearer token that is accepted.
     pub bearer: Option<String>,
-    /// Whether `SharedAccessSignature` with a signature in it is accepted (it is not verified).
+    /// Whether `SharedAccessSignature` with a signature in it is accepted (unless there is a key, it is not verified).
     pub shared_access: bool,
+    /// Name and key of the policy that signatures are verified with.
+    pub shared_key: Option<(String, String)>,
+    /// Whether who may send may also ask how a queue is set up (right `Manage`).
+    pub manage: bool,
     /// Largest message in bytes (256 KiB in the Standard tier).
     pub message_bytes_max: usize,
 }
 
 impl Default for BrokerSettings {
     fn default() -> Self {
-        Self { bearer: None, shared_access: true, message_bytes_max: 256 << 10 }
+        Self { bearer: None, shared_access: true, shared_key: None, manage: true, message_bytes_max: 256 << 10 }
     }
 }
 
@@ -79,14 +88,22 @@ async fn answer(
     settings: &BrokerSettings,
     request: &Request<Bytes>,
 ) -> Response<Bytes> {
-    if !authorized(request.headers(), settings) {
+    let now = queues.values().next().map_or(DateTime::UNIX_EPOCH, Queue::now);
+    if !authorized(request, settings, now) {
         return status(StatusCode::UNAUTHORIZED);
     }
     let parts: Vec<&str> = request.uri().path().trim_matches('/').split('/').collect();
     let Some((name, rest)) = parts.split_first() else { return status(StatusCode::NOT_FOUND) };
+    if request.method() == http::Method::GET && rest.is_empty() {
+        return if settings.manage {
+            describe::answer(name, queues.get(*name), request)
+        } else {
+            status(StatusCode::UNAUTHORIZED)
+        };
+    }
     let Some(queue) = queues.get(*name) else { return status(StatusCode::NOT_FOUND) };
     let (queue, rest, dead) = match rest {
-        ["$deadletterqueue", rest @ ..] => (queue.dead_letter_queue(), rest, true),
+        [dead, rest @ ..] if dead.eq_ignore_ascii_case("$deadletterqueue") => (queue.dead_letter_queue(), rest, true),
         rest => (Some(queue.clone()), rest, false),
     };
     let Some(queue) = queue else { return status(StatusCode::NOT_FOUND) };
@@ -115,12 +132,14 @@ async fn answer(
     }
 }
 
-fn authorized(headers: &HeaderMap, settings: &BrokerSettings) -> bool {
-    let Some(given) = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()) else { return false };
+fn authorized(request: &Request<Bytes>, settings: &BrokerSettings, now: DateTime<Utc>) -> bool {
+    let Some(given) = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()) else { return false };
     match given.split_once(' ') {
         Some(("Bearer", token)) => settings.bearer.as_deref() == Some(token),
         Some(("SharedAccessSignature", signature)) => {
-            settings.shared_access && ["sr=", "sig=", "se="].iter().all(|f| signature.contains(f))
+            let signed = ["sr=", "sig=", "se="].iter().all(|f| signature.contains(f));
+            let good = |(name, key): &(String, String)| sign::verified(signature, name, key, request, now);
+            settings.shared_access && signed && settings.shared_key.as_ref().is_none_or(good)
         }
         _ => false,
     }
@@ -137,9 +156,16 @@ fn send(queue: &Queue, settings: &BrokerSettings, request: &Request<Bytes>) -> R
     if request.body().len() > settings.message_bytes_max {
         return status(StatusCode::PAYLOAD_TOO_LARGE);
     }
-    match new_message(queue, request) {
-        Ok(message) => {
-            queue.send(message);
+    let kind = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let messages = match kind {
+        Some(batch::CONTENT_TYPE) => batch::messages(request.body(), queue.now()),
+        _ => new_message(queue, request).map(|message| vec![message]),
+    };
+    match messages {
+        Ok(messages) => {
+            for message in messages {
+                queue.send(message);
+            }
             status(StatusCode::CREATED)
         }
         Err(why) => {
@@ -157,23 +183,9 @@ fn new_message(queue: &Queue, request: &Request<Bytes>) -> Result<NewMessage, St
         None => Map::new(),
         Some(json) => serde_json::from_str(json).map_err(|e| format!("BrokerProperties: {e}"))?,
     };
-    let field = |name: &str| match broker.get(name) {
-        None | Some(Json::Null) => Ok(None),
-        Some(Json::String(s)) => Ok(Some(s.clone())),
-        Some(_) => Err(format!("BrokerProperties: {name} is no text")),
-    };
     let mut message = NewMessage::new(request.body().clone());
-    message.message_id = field("MessageId")?;
-    if message.message_id.as_ref().is_some_and(|id| id.is_empty() || id.chars().count() > 128) {
-        return Err("BrokerProperties: MessageId has 1 to 128 characters".into());
-    }
-    message.correlation_id = field("CorrelationId")?;
-    message.subject = field("Label")?;
+    set_broker(&mut message, &broker, queue.now())?;
     message.content_type = text("content-type").map(str::to_owned);
-    if let Some(due) = field("ScheduledEnqueueTimeUtc")? {
-        let due = DateTime::parse_from_rfc2822(&due).map_err(|_| "ScheduledEnqueueTimeUtc is no RFC 2822 time")?;
-        message.delay = (due.with_timezone(&Utc) - queue.now()).to_std().ok();
-    }
     for (name, value) in headers {
         let name = name.as_str();
         if !OWN_HEADERS.contains(&name) {
@@ -184,6 +196,42 @@ fn new_message(queue: &Queue, request: &Request<Bytes>) -> Result<NewMessage, St
         }
     }
     Ok(message)
+}
+
+/// What `BrokerProperties` say. Unknown ones are passed over by the service; here they are refused.
+fn set_broker(message: &mut NewMessage, broker: &Map<String, Json>, now: DateTime<Utc>) -> Result<(), String> {
+    for (name, value) in broker {
+        let text = || value.as_str().map(str::to_owned).ok_or_else(|| format!("BrokerProperties: {name} is no text"));
+        let id = || match text()? {
+            id if id.is_empty() || id.chars().count() > 128 => {
+                Err(format!("BrokerProperties: {name} has 1 to 128 characters"))
+            }
+            id => Ok(Some(id)),
+        };
+        match name.as_str() {
+            _ if value.is_null() => {}
+            "MessageId" => message.message_id = id()?,
+            "SessionId" => message.session_id = id()?,
+            "CorrelationId" => message.correlation_id = Some(text()?),
+            "Label" => message.subject = Some(text()?),
+            "TimeToLive" => {
+                let seconds = value.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+                message.time_to_live = Some(seconds.ok_or("BrokerProperties: TimeToLive is no number of seconds")?);
+            }
+            "TimeToLiveTimeSpan" => {
+                let time =
+                    batch::time_span(&text()?).ok_or("BrokerProperties: TimeToLiveTimeSpan is not d.hh:mm:ss")?;
+                message.time_to_live = Some(time);
+            }
+            "ScheduledEnqueueTimeUtc" => {
+                let due = DateTime::parse_from_rfc2822(&text()?);
+                let due = due.map_err(|_| "ScheduledEnqueueTimeUtc is no RFC 2822 time")?;
+                message.delay = (due.with_timezone(&Utc) - now).to_std().ok();
+            }
+            _ => return Err(format!("BrokerProperties: {name} is not known here")),
+        }
+    }
+    Ok(())
 }
 
 /// A custom property's value: a quoted text, a number, a Boolean.
@@ -219,7 +267,7 @@ fn received_answer(code: StatusCode, received: &Received, request: &Request<Byte
 }
 
 fn broker_properties(received: &Received, locked: bool) -> Map<String, Json> {
-    let Message { message_id, correlation_id, subject, sequence_number, enqueued, delivery_count, .. } =
+    let Message { message_id, correlation_id, subject, session_id, sequence_number, enqueued, delivery_count, .. } =
         &received.message;
     let time = |t: &DateTime<Utc>| t.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
     let mut all = Map::from_iter([
@@ -229,7 +277,7 @@ fn broker_properties(received: &Received, locked: bool) -> Map<String, Json> {
         ("DeliveryCount".to_owned(), json!(delivery_count)),
         ("State".to_owned(), json!("Active")),
     ]);
-    for (name, value) in [("CorrelationId", correlation_id), ("Label", subject)] {
+    for (name, value) in [("CorrelationId", correlation_id), ("Label", subject), ("SessionId", session_id)] {
         if let Some(value) = value {
             all.insert(name.to_owned(), json!(value));
         }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value as Json};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// A message to be sent.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,10 @@ pub struct NewMessage {
     pub subject: Option<String>,
     /// `CorrelationId`.
     pub correlation_id: Option<String>,
+    /// `SessionId`; kept and given back, but these queues have no sessions.
+    pub session_id: Option<String>,
+    /// `TimeToLive`, from when it becomes visible; then it is dropped.
+    pub time_to_live: Option<Duration>,
     /// Becomes visible after this time (`ScheduledEnqueueTimeUtc`).
     pub delay: Option<Duration>,
 }
@@ -68,6 +73,8 @@ pub struct Message {
     pub subject: Option<String>,
     /// `CorrelationId`.
     pub correlation_id: Option<String>,
+    /// `SessionId`.
+    pub session_id: Option<String>,
     /// `SequenceNumber`, from 1 on.
     pub sequence_number: u64,
     /// `EnqueuedTime`.
@@ -76,11 +83,13 @@ pub struct Message {
     pub delivery_count: u32,
     /// Why it is among the dead letters, if it is.
     pub dead_letter_reason: Option<String>,
+    /// When it is dropped unless it is locked then.
+    pub(super) expires: Option<Instant>,
 }
 
 impl Message {
     pub(super) fn new(new: NewMessage, message_id: String, sequence_number: u64, enqueued: DateTime<Utc>) -> Self {
-        let NewMessage { body, properties, content_type, subject, correlation_id, message_id: _, delay: _ } = new;
+        let NewMessage { body, properties, content_type, subject, correlation_id, session_id, .. } = new;
         Self {
             body,
             properties,
@@ -88,10 +97,12 @@ impl Message {
             content_type,
             subject,
             correlation_id,
+            session_id,
             sequence_number,
             enqueued,
             delivery_count: 0,
             dead_letter_reason: None,
+            expires: None,
         }
     }
 }

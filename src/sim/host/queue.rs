@@ -81,6 +81,8 @@ pub struct QueueCounts {
     pub locks_lost: u64,
     /// Dead-lettered.
     pub dead_lettered: u64,
+    /// Dropped because their time to live was over.
+    pub expired: u64,
 }
 
 #[derive(Debug)]
@@ -98,6 +100,8 @@ struct State {
     seen_order: VecDeque<(Instant, String)>,
     sequence: u64,
     counts: QueueCounts,
+    /// Whether any message ever had a time to live: else nobody looks for it.
+    may_expire: bool,
 }
 
 #[derive(Debug)]
@@ -150,7 +154,10 @@ impl Queue {
         let sequence = state.sequence;
         let delay = new.delay;
         let due = delay.map(|d| now + d);
-        let message = Message::new(new, id, sequence, self.wall(due.unwrap_or(now)));
+        let expires = new.time_to_live.and_then(|time| due.unwrap_or(now).checked_add(time));
+        state.may_expire |= expires.is_some();
+        let mut message = Message::new(new, id, sequence, self.wall(due.unwrap_or(now)));
+        message.expires = expires;
         match due {
             Some(due) => state.scheduled.insert((due, sequence), message),
             None => state.ready.insert(sequence, message),
@@ -262,6 +269,14 @@ impl Queue {
         }
     }
 
+    /// How many messages are ready or locked, and how many are not due yet.
+    #[must_use]
+    pub fn present(&self) -> (usize, usize) {
+        let mut state = self.lock();
+        self.advance(&mut state);
+        (state.ready.len() + state.locked.len(), state.scheduled.len())
+    }
+
     /// The dead letters that nobody took yet, in order.
     #[must_use]
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
@@ -325,6 +340,11 @@ impl Queue {
                 self.give_back(state, locked.message);
             }
         }
+        if state.may_expire {
+            let before = state.ready.len();
+            state.ready.retain(|_, message| message.expires.is_none_or(|at| now < at));
+            state.counts.expired += u64::try_from(before - state.ready.len()).unwrap_or(u64::MAX);
+        }
     }
 
     /// A message keeps its place in the queue when it comes back; when its deliveries are used up, it is buried.
@@ -345,6 +365,7 @@ impl Queue {
         state.counts.dead_lettered += 1;
         message.dead_letter_reason = Some(reason.to_owned());
         message.delivery_count = 0;
+        message.expires = None; // dead letters stay until somebody takes them
         dead.lock().ready.insert(message.sequence_number, message);
         dead.0.changed.notify_waiters();
     }
@@ -352,7 +373,8 @@ impl Queue {
     fn next_deadline(state: &State) -> Option<Instant> {
         let lock = state.locked.values().map(|l| l.until).min();
         let scheduled = state.scheduled.keys().next().map(|(due, _)| *due);
-        lock.into_iter().chain(scheduled).min()
+        let expires = state.ready.values().filter(|_| state.may_expire).filter_map(|m| m.expires).min();
+        lock.into_iter().chain(scheduled).chain(expires).min()
     }
 
     fn wall(&self, at: Instant) -> DateTime<Utc> {

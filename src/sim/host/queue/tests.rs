@@ -87,3 +87,24 @@ async fn a_dead_letter_can_be_taken_out_under_a_lock_of_its_own() {
     dead.complete(again.token).unwrap();
     assert!(queue.dead_letters().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_message_is_dropped_when_its_time_is_over_but_not_under_a_lock() {
+    let queue = queue(10, None);
+    let living = |body: &'static str, seconds| NewMessage {
+        time_to_live: Some(Duration::from_secs(seconds)),
+        ..NewMessage::new(body)
+    };
+    queue.send(living("short", 10));
+    queue.send(living("long", 100).delayed(Duration::from_secs(50)));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!((queue.present(), queue.counts().expired), ((0, 1), 1));
+    let received = queue.receive().await;
+    assert_eq!(received.message.body, "long");
+    tokio::time::sleep(Duration::from_secs(55)).await;
+    queue.renew(received.token).unwrap();
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    assert_eq!(queue.present(), (1, 0), "locked beyond its time");
+    queue.idle().await;
+    assert_eq!((queue.counts().expired, queue.counts().locks_lost), (2, 1));
+}

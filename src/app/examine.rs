@@ -1,0 +1,131 @@
+//! `doctor`: settings, files and environments brought to the checks of [`crate::operate::doctor`], in the order in which
+//! they depend on each other. Checks nothing itself.
+
+use super::compose::{self, Base};
+use crate::config::settings::{LedgerStore, QueueSettings};
+use crate::config::{self, ConfigProblems, Settings};
+use crate::dataverse::read::Identity;
+use crate::domain::mapping::{Limits, Mapping};
+use crate::operate::doctor::environment::{self, Side};
+use crate::operate::doctor::{Check, Status, host_json, ledger, manifests, target};
+use crate::sync::environment::Environment;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What a failed check of the settings leaves undone.
+const NO_SETTINGS: &str = "the settings must be mended first";
+
+/// Every check, in order. `values`: the settings; `root`: the folder of host.json.
+pub async fn examine(base: &Base, values: &BTreeMap<String, String>, root: &Path) -> Vec<Check> {
+    let settings = Settings::from_map(values);
+    let file = values.get("SYNC_CONFIG").map(|file| file.trim()).filter(|file| !file.is_empty());
+    let mapping = config::mapping(&root.join(file.unwrap_or("sync.toml")));
+    let mut checks = written(&settings, &mapping);
+    let (settings, mapping) = (settings.ok(), mapping.ok());
+    checks.extend(host_json::host_json(root, mapping.as_ref().map(|mapping| &mapping.limits)));
+    checks.extend(manifests::manifests(root, queue(values, settings.as_ref().map(|settings| &settings.queue))));
+    match &settings {
+        Some(settings) => checks.extend(reached(base, settings, mapping.as_ref()).await),
+        None => {
+            let names = ["ledger", "target token", "target connection", "organizations"];
+            checks.extend(names.map(|name| Check::skipped(name, NO_SETTINGS)));
+            checks.extend(target::skipped(mapping.as_ref(), NO_SETTINGS));
+        }
+    }
+    checks
+}
+
+/// What people wrote: settings, mapping, and the two together.
+fn written(settings: &Result<Settings, ConfigProblems>, mapping: &Result<Mapping, ConfigProblems>) -> Vec<Check> {
+    let mut checks = Vec::new();
+    match settings {
+        Ok(_) => checks.push(Check::ok("settings", "all can be used")),
+        Err(problems) => checks.extend(problems_of("settings", problems)),
+    }
+    match mapping {
+        Ok(mapping) => checks.push(Check::ok("mapping", format!("{} tables", mapping.tables.len()))),
+        Err(problems) => checks.extend(problems_of("mapping", problems)),
+    }
+    if let (Ok(settings), Ok(mapping)) = (settings, mapping)
+        && let Err(problems) = settings.check_with(mapping)
+    {
+        checks.extend(problems_of("settings and mapping", &problems));
+    }
+    checks
+}
+
+fn problems_of(name: &str, problems: &ConfigProblems) -> Vec<Check> {
+    let check = |problem: &config::Problem| {
+        let detail = format!("{}: {}", problem.place, problem.problem);
+        Check::fail(name, detail, problem.help.clone().unwrap_or_else(|| "correct it".to_owned()))
+    };
+    problems.problems.iter().map(check).collect()
+}
+
+/// The host resolves these two itself, so what counts is that they are set. Settings that could not be read count as set:
+/// they have a line of their own.
+fn queue(values: &BTreeMap<String, String>, settings: Option<&QueueSettings>) -> manifests::QueueSettings {
+    let set = |name: &str| values.get(name).is_some_and(|value| !value.trim().is_empty());
+    let named = set("ServiceBus") || set("ServiceBus__fullyQualifiedNamespace");
+    manifests::QueueSettings {
+        queue: set("SYNC_QUEUE"),
+        connection: settings.map_or(named, |settings| settings.connection.is_some()),
+    }
+}
+
+/// What is reached over the network.
+async fn reached(base: &Base, settings: &Settings, mapping: Option<&Mapping>) -> Vec<Check> {
+    let mut checks = vec![ledger_of(base, settings).await];
+    let limits = mapping.map_or_else(Limits::default, |mapping| mapping.limits.clone());
+    let open = |environment| compose::environment(base, environment, &settings.identity, &limits);
+    let target = Some(open(&settings.target));
+    let (found, target) = connect(base, Side::Target, target).await;
+    checks.extend(found);
+    let (found, source) = connect(base, Side::Source, settings.source.as_ref().map(open)).await;
+    checks.extend(found);
+    let identity = |connected: &Option<(Environment, Identity)>| connected.as_ref().map(|(_, identity)| *identity);
+    checks.push(environment::organizations(identity(&target), identity(&source), &settings.source_organizations));
+    checks.extend(match (mapping, &target) {
+        (Some(mapping), Some((target, _))) => {
+            let source = source.as_ref().map(|(source, _)| source);
+            target::tables(mapping, target, source, base.clock.as_ref()).await
+        }
+        (None, _) => target::skipped(None, "the mapping must be mended first"),
+        (mapping, None) => target::skipped(mapping, "the target must be reached first"),
+    });
+    checks
+}
+
+async fn ledger_of(base: &Base, settings: &Settings) -> Check {
+    match &settings.ledger.store {
+        LedgerStore::Memory => ledger::ledger(None).await,
+        LedgerStore::Table(_) => match compose::table_store(base, settings) {
+            Ok(table) => ledger::ledger(Some(&table)).await,
+            Err(error) => Check::fail("ledger", format!("{error:#}"), "correct the connection"),
+        },
+    }
+}
+
+/// Token and `WhoAmI` of one environment, and its client if both worked. `None`: it is not configured.
+async fn connect(
+    base: &Base,
+    side: Side,
+    environment: Option<anyhow::Result<Environment>>,
+) -> (Vec<Check>, Option<(Environment, Identity)>) {
+    let (token, connection) = (format!("{} token", side.name()), format!("{} connection", side.name()));
+    let environment = match environment {
+        None => return (vec![Check::skipped(connection, "SOURCE_URL is not set")], None),
+        Some(Err(error)) => {
+            let failed = Check::fail(token, format!("{error:#}"), format!("correct the {}_ settings", side.prefix()));
+            return (vec![failed, Check::skipped(connection, "there is no token")], None);
+        }
+        Some(Ok(environment)) => environment,
+    };
+    let token = environment::token(side, &environment.client).await;
+    if token.status == Status::Fail {
+        return (vec![token, Check::skipped(connection, "there is no token")], None);
+    }
+    let call = target::call(base.clock.as_ref());
+    let (connected, identity) = environment::whoami(side, &environment.client, &call).await;
+    (vec![token, connected], identity.map(|identity| (environment, identity)))
+}

@@ -1,0 +1,181 @@
+//! How it ended: both environments compared, what is still owed, and the counters. Knows nothing of how it came about.
+
+mod table;
+
+use super::world::{Currency, LEDGER, TABLES, World};
+use crate::sim::dataverse::{Cell, Difference, Environment, Side, difference};
+use crate::sim::host::QueueCounts;
+use crate::sim::tables::value::Value;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+const CURRENCY: &str = "transactioncurrencyid";
+
+/// The end of one run.
+#[derive(Clone, Debug)]
+pub(super) struct Verdict {
+    pub(super) naive: bool,
+    pub(super) seed: u64,
+    /// Changes made in the source.
+    changes: u64,
+    queue: QueueCounts,
+    webhooks: u64,
+    webhooks_refused: usize,
+    late: u64,
+    sent_twice: u64,
+    applied: u64,
+    duplicates: u64,
+    stale: u64,
+    ignored: u64,
+    raced: u64,
+    unfinished: u64,
+    reasons: Vec<(String, u64)>,
+    kills: u64,
+    refused: Refused,
+    /// Writes of an event beyond its first.
+    written_again: u64,
+    rows: usize,
+    differences: Vec<Difference>,
+    pending: usize,
+    /// Entries of events in the ledger, and how many of them are not done.
+    noted: usize,
+    owed: usize,
+    dead: usize,
+}
+
+/// What the target did not do at once.
+#[derive(Clone, Copy, Debug, Default)]
+struct Refused {
+    throttled: u64,
+    unavailable: u64,
+    unanswered: u64,
+    races: u64,
+}
+
+impl Verdict {
+    /// Looks at everything; call it when nothing moves any more.
+    pub(super) fn of(world: &World, naive: bool, seed: u64) -> Self {
+        let counts = &world.counts;
+        let host = world.host.counts();
+        let (noted, owed) = noted(world);
+        Self {
+            naive,
+            seed,
+            changes: u64::try_from(world.deliveries.correlations().len()).unwrap_or(u64::MAX),
+            queue: world.queue.counts(),
+            webhooks: host.invocations.get("webhook").copied().unwrap_or_default(),
+            webhooks_refused: world.source.failed_jobs().len(),
+            late: world.deliveries.late(),
+            sent_twice: world.deliveries.duplicates(),
+            applied: counts.outcome("applied"),
+            duplicates: counts.outcome("duplicate"),
+            stale: counts.outcome("stale"),
+            ignored: counts.outcome("ignored"),
+            raced: counts.detail("applied", "raced"),
+            unfinished: counts.unfinished(),
+            reasons: counts.reasons(),
+            kills: world.host.deaths(),
+            refused: refused(&world.target),
+            written_again: written_again(world),
+            rows: TABLES.iter().map(|table| rows(&world.source, &world.target, table)).sum(),
+            differences: differences(world),
+            pending: world.queue.pending(),
+            noted,
+            owed,
+            dead: world.queue.dead_letters().len(),
+        }
+    }
+
+    /// Equal, and nothing owed.
+    pub(super) fn is_good(&self) -> bool {
+        let owed = [self.pending, self.owed, self.dead, self.webhooks_refused];
+        // an empty ledger would owe nothing because nobody looked there
+        let was_noted = self.naive || self.noted > 0;
+        self.differences.is_empty() && owed.iter().all(|count| *count == 0) && was_noted
+    }
+
+    /// Rows missing in the target, rows that should be gone, columns that differ.
+    fn kinds(&self) -> (usize, usize, usize) {
+        let count = |wanted: fn(&Difference) -> bool| self.differences.iter().filter(|found| wanted(found)).count();
+        (
+            count(|found| matches!(found, Difference::Row { missing: Side::Second, .. })),
+            count(|found| matches!(found, Difference::Row { missing: Side::First, .. })),
+            count(|found| matches!(found, Difference::Column { .. })),
+        )
+    }
+}
+
+fn rows(source: &Environment, target: &Environment, table: &str) -> usize {
+    let (left, mut right) = (source.rows(table), target.rows(table));
+    right.retain(|id, _| !left.contains_key(id));
+    left.len() + right.len()
+}
+
+/// Users have other ids in every environment, and so have currencies, which are compared by what they mean.
+fn differences(world: &World) -> Vec<Difference> {
+    let (source, target) = (&world.source, &world.target);
+    let mut found = difference(source, target, &TABLES, &["ownerid", CURRENCY]);
+    let same: BTreeMap<Uuid, Uuid> =
+        world.currencies.iter().map(|Currency { source, target }| (*source, *target)).collect();
+    let meant = |cell: Option<&Cell>| match cell {
+        Some(Cell::Lookup { id, .. }) => same.get(id).copied(),
+        _ => None,
+    };
+    let there = |cell: Option<&Cell>| match cell {
+        Some(Cell::Lookup { id, .. }) => Some(*id),
+        _ => None,
+    };
+    for table in TABLES {
+        let other = target.rows(table);
+        for (id, row) in source.rows(table) {
+            let Some(second) = other.get(&id) else { continue };
+            if meant(row.get(CURRENCY)) != there(second.get(CURRENCY)) {
+                found.push(Difference::Column {
+                    table: table.to_owned(),
+                    id,
+                    column: CURRENCY.to_owned(),
+                    first: row.get(CURRENCY).cloned(),
+                    second: second.get(CURRENCY).cloned(),
+                });
+            }
+        }
+    }
+    found
+}
+
+fn refused(target: &Environment) -> Refused {
+    let mut refused = Refused::default();
+    for ((method, _, status), count) in target.requests().counts() {
+        match status {
+            Some(429) => refused.throttled += count,
+            Some(503) => refused.unavailable += count,
+            Some(412) if method != "GET" => refused.races += count,
+            None => refused.unanswered += count,
+            Some(_) => {}
+        }
+    }
+    refused
+}
+
+/// The target's changes carry the correlation of the event that they are for.
+fn written_again(world: &World) -> u64 {
+    let known = world.deliveries.correlations();
+    let mut seen: BTreeMap<Uuid, u64> = BTreeMap::new();
+    for event in world.written.take() {
+        if known.contains(&event.correlation) {
+            *seen.entry(event.correlation).or_default() += 1;
+        }
+    }
+    seen.values().map(|count| count - 1).sum()
+}
+
+/// Events in the ledger, and those of them that are not done.
+fn noted(world: &World) -> (usize, usize) {
+    let entities = world.tables.entities(LEDGER);
+    let phases = entities.iter().filter_map(|entity| match entity.properties.get("phase") {
+        Some(Value::String(text)) => Some(text.as_str()),
+        _ => None,
+    });
+    let phases: Vec<&str> = phases.collect();
+    (phases.len(), phases.iter().filter(|phase| **phase != "done").count())
+}

@@ -1,0 +1,288 @@
+//! The machine that the demo runs on: both environments, the table storage and the host with its handler processes, wired
+//! to each other over loopback HTTP. Knows no story.
+
+use super::counts::Counts;
+use super::delivery::Deliveries;
+use super::plan::{INSTANCES, Plan};
+use crate::sim::dataverse::{self, Collector, Environment, Image, Sink, Step, Webhook, sample};
+use crate::sim::host::{FunctionKeys, Handlers, Host, HostSettings, Log, Queue, QueueSettings};
+use crate::sim::http::Server;
+use crate::sim::tables::{self, DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY, TableService};
+use anyhow::{Context, anyhow};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Tables whose events go through the queue, with the columns of their images: `versionnumber` first, since times in
+/// payloads have a resolution of 1 s, then what is always written together.
+const QUEUED: [(&str, &[&str]); 3] = [
+    ("account", &["versionnumber", "statecode", "statuscode", "transactioncurrencyid", "revenue", "creditlimit"]),
+    ("contact", &["versionnumber", "statecode", "statuscode", "transactioncurrencyid", "creditlimit"]),
+    (
+        "salesorder",
+        &["versionnumber", "statecode", "statuscode", "transactioncurrencyid", "totalamount", "freightamount"],
+    ),
+];
+/// The table whose events go to the webhook.
+const POSTED: (&str, &[&str]) =
+    ("product", &["versionnumber", "statecode", "statuscode", "transactioncurrencyid", "price"]);
+/// All of them.
+pub(super) const TABLES: [&str; 4] = ["account", "contact", "salesorder", "product"];
+
+const SOURCE: Uuid = Uuid::from_u128(0x50c0_0000_0000_4000_8000_0000_0000_0001);
+const TARGET: Uuid = Uuid::from_u128(0x7a60_0000_0000_4000_8000_0000_0000_0002);
+/// The ledger's table.
+pub(super) const LEDGER: &str = "syncledger";
+const QUEUE: &str = "dataverse-events";
+const KEY: &str = "demo";
+const BEARER: &str = "demo";
+/// Where the connection string of the table storage is.
+const CONNECTION: &str = "DemoStorage";
+/// Between "no such row" and the insert of an upsert.
+const RACE_WINDOW: Duration = Duration::from_millis(120);
+const LATENCY: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(16));
+/// Requests that the log keeps in full.
+const LOG_ENTRIES_MAX: usize = 50_000;
+
+/// A currency and its ids on both sides.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Currency {
+    pub(super) source: Uuid,
+    pub(super) target: Uuid,
+}
+
+/// Everything that runs. It ends when dropped, handler processes included.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) source: Environment,
+    pub(super) target: Environment,
+    pub(super) tables: TableService,
+    pub(super) host: Host,
+    pub(super) queue: Queue,
+    pub(super) counts: Arc<Counts>,
+    pub(super) deliveries: Arc<Deliveries>,
+    /// Every change of the target.
+    pub(super) written: Collector,
+    pub(super) currencies: Vec<Currency>,
+    _servers: [Server; 3],
+    _folder: Folder,
+}
+
+impl World {
+    /// Starts everything and waits until the handlers are ready.
+    ///
+    /// # Errors
+    /// Ports, files, and handlers that do not start.
+    pub(super) async fn start(
+        plan: &Plan,
+        naive: bool,
+        environment: &BTreeMap<String, String>,
+    ) -> anyhow::Result<Self> {
+        let (source, target) = (dataverse(SOURCE, plan.seed), dataverse(TARGET, plan.seed.wrapping_add(1)));
+        let keys = tables::Keys { bearer: Some(BEARER.to_owned()), ..tables::Settings::default().keys };
+        let latency = Duration::from_millis(2);
+        let tables = TableService::new(tables::Settings {
+            keys,
+            latency_before: latency,
+            latency_after: latency,
+            seed: plan.seed,
+            ..tables::Settings::default()
+        });
+        let servers = [
+            dataverse::serve(source.clone(), 0).await.context("the source's port")?,
+            dataverse::serve(target.clone(), 0).await.context("the target's port")?,
+            tables::serve(tables.clone(), 0).await.context("the table storage's port")?,
+        ];
+        let currencies = currencies(&source, &target)?;
+        let folder = Folder::write(plan)?;
+        let counts = Arc::new(Counts::default());
+        let urls = servers.each_ref().map(Server::url);
+        let settings = host(plan, naive, environment, &urls, &currencies, &folder.0, &counts)?;
+        let host = Host::start(settings).await.context("the handlers did not start")?;
+        let skipped = host.skipped().join("; ");
+        let queue = host.queue(QUEUE).ok_or_else(|| anyhow!("no function listens to the queue: {skipped}"))?;
+        let deliveries = Arc::new(Deliveries::new(plan, queue.clone(), target.clone()));
+        let written = Collector::default();
+        for (number, table) in (0_u128..).zip(TABLES) {
+            target.subscribe(Step::new(Uuid::from_u128(100 + number), table, Sink::Collect(written.clone())));
+        }
+        subscribe(&source, &host, &deliveries);
+        Ok(Self {
+            source,
+            target,
+            tables,
+            host,
+            queue,
+            counts,
+            deliveries,
+            written,
+            currencies,
+            _servers: servers,
+            _folder: folder,
+        })
+    }
+}
+
+fn dataverse(organization: Uuid, seed: u64) -> Environment {
+    Environment::new(dataverse::Settings {
+        seed,
+        race_window: RACE_WINDOW,
+        latency: LATENCY,
+        log_entries_max: LOG_ENTRIES_MAX,
+        ..dataverse::Settings::new(organization, sample::sample_schema())
+    })
+}
+
+/// Euro and US dollar, with other ids on either side.
+fn currencies(source: &Environment, target: &Environment) -> anyhow::Result<Vec<Currency>> {
+    let dollar = json!({"currencyname": "US Dollar", "isocurrencycode": "USD", "currencysymbol": "$",
+        "exchangerate": 1.1, "currencyprecision": 2});
+    let create = |environment: &Environment| {
+        let created = environment.create(&environment.person(), "transactioncurrency", &dollar);
+        created.map_err(|error| anyhow!("the stand-in refuses a currency: {error:?}"))
+    };
+    let euro = Currency { source: source.world().base_currency, target: target.world().base_currency };
+    Ok(vec![euro, Currency { source: create(source)?, target: create(target)? }])
+}
+
+fn host(
+    plan: &Plan,
+    naive: bool,
+    inherited: &BTreeMap<String, String>,
+    [source, target, tables]: &[String; 3],
+    currencies: &[Currency],
+    root: &Path,
+    counts: &Arc<Counts>,
+) -> anyhow::Result<HostSettings> {
+    let account = format!("{tables}/{DEVELOPMENT_ACCOUNT}");
+    let connection = format!("AccountName={DEVELOPMENT_ACCOUNT};AccountKey={DEVELOPMENT_KEY};TableEndpoint={account};");
+    let pairs: Vec<String> = currencies.iter().map(|c| format!("{}={}", c.source, c.target)).collect();
+    let mut environment: BTreeMap<String, String> = [
+        ("SYNC_QUEUE", QUEUE.to_owned()),
+        ("ServiceBus__fullyQualifiedNamespace", "stand-in.servicebus.windows.net".to_owned()),
+        ("TARGET_URL", target.clone()),
+        ("LOG_FORMAT", "json".to_owned()),
+    ]
+    .into_iter()
+    .chain(if naive {
+        vec![("NAIVE_TABLES", account), ("NAIVE_BEARER", BEARER.to_owned()), ("NAIVE_CURRENCIES", pairs.join(","))]
+    } else {
+        vec![
+            ("TARGET_AUTH", "none".to_owned()),
+            ("SOURCE_URL", source.clone()),
+            ("SOURCE_AUTH", "none".to_owned()),
+            ("SOURCE_ORGANIZATION_ID", SOURCE.to_string()),
+            ("LEDGER_CONNECTION", CONNECTION.to_owned()),
+            ("LEDGER_TABLE", LEDGER.to_owned()),
+            (CONNECTION, connection),
+            ("SYNC_CONFIG", "sync.toml".to_owned()),
+        ]
+    })
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect();
+    // Windows opens no socket without it
+    if let Some(root) = inherited.get("SystemRoot") {
+        environment.insert("SystemRoot".to_owned(), root.clone());
+    }
+    let command = if naive { "naive-handler" } else { "serve" };
+    let executable = std::env::current_exe().context("this program's path")?;
+    let listener = Arc::clone(counts);
+    Ok(HostSettings {
+        handlers: Handlers::Program { executable, arguments: vec![command.to_owned()] },
+        instances: INSTANCES,
+        environment,
+        keys: FunctionKeys { host: vec![KEY.to_owned()], ..FunctionKeys::default() },
+        queue: QueueSettings { lock_duration: plan.lock, ..QueueSettings::default() },
+        log: Log::listening(move |line| listener.line(line)),
+        ..HostSettings::new(root)
+    })
+}
+
+/// Registers the steps in the source: most tables go through the queue, one to the webhook.
+fn subscribe(source: &Environment, host: &Host, deliveries: &Arc<Deliveries>) {
+    let image = |columns: &[&str]| Image::Columns(columns.iter().map(|&name| name.to_owned()).collect());
+    for (number, (table, columns)) in (1_u128..).zip(QUEUED) {
+        let deliveries = Arc::clone(deliveries);
+        let sink = Sink::Call(Arc::new(move |event| {
+            let deliveries = Arc::clone(&deliveries);
+            Box::pin(async move { deliveries.deliver(event).await })
+        }));
+        source.subscribe(Step::new(Uuid::from_u128(number), table, sink).image(image(columns)));
+    }
+    let (table, columns) = POSTED;
+    let webhook = Arc::new(Webhook::new(&format!("{}/api/webhook?code={KEY}", host.url())));
+    let step = Step::new(Uuid::from_u128(50), table, Sink::Webhook(webhook));
+    source.subscribe(step.image(image(columns)).delay(Duration::ZERO, Duration::from_millis(200)));
+    let deliveries = Arc::clone(deliveries);
+    let noted = Sink::Call(Arc::new(move |event| {
+        deliveries.note(event.correlation);
+        Box::pin(async { Ok(()) })
+    }));
+    source.subscribe(Step::new(Uuid::from_u128(51), table, noted));
+}
+
+/// The app's folder, as it would be deployed. It goes with the value.
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+impl Folder {
+    fn write(plan: &Plan) -> anyhow::Result<Self> {
+        let folder = Self(std::env::temp_dir().join(format!("dataverse-sync-demo-{}", Uuid::new_v4())));
+        let mapping = mapping(plan);
+        let files = [
+            ("host.json", include_str!("../../../host.json")),
+            ("queue/function.json", include_str!("../../../functions/queue/function.json")),
+            ("webhook/function.json", include_str!("../../../functions/webhook/function.json")),
+            ("health/function.json", include_str!("../../../functions/health/function.json")),
+            ("sync.toml", mapping.as_str()),
+        ];
+        for (name, text) in files {
+            let path = folder.0.join(name);
+            let parent = path.parent().unwrap_or(&folder.0);
+            std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+            std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // what stays behind is a few kilobytes in the temporary folder
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn mapping(plan: &Plan) -> String {
+    let mut text = format!("version = 1\n\n[limits]{}", plan.limits);
+    for table in TABLES {
+        text.push_str(&format!("\n[tables.{table}.columns]\nexclude = [\"ownerid\"]\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mapping_is_accepted_in_both_sizes() {
+        for plan in [Plan::usual(1), Plan::fast(1)] {
+            let folder = Folder::write(&plan).unwrap();
+            let mapping = crate::config::mapping(&folder.0.join("sync.toml"));
+            assert!(mapping.is_ok(), "{mapping:?}");
+        }
+    }
+
+    #[test]
+    fn the_folder_goes_with_its_value() {
+        let folder = Folder::write(&Plan::fast(1)).unwrap();
+        let path = folder.0.clone();
+        assert!(path.join("queue/function.json").is_file());
+        drop(folder);
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,153 @@
+//! Can we speak to an environment, and is it the right one: token, `WhoAmI`, organization. Knows no tables.
+
+use super::Check;
+use crate::dataverse::client::{Call, Dataverse};
+use crate::dataverse::error::{DataverseError, Kind};
+use crate::dataverse::read::Identity;
+use uuid::Uuid;
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Where rows come from.
+    Source,
+    /// Where rows go.
+    Target,
+}
+
+impl Side {
+    /// The word in names of checks.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Target => "target",
+        }
+    }
+
+    /// How its settings begin.
+    #[must_use]
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Source => "SOURCE",
+            Self::Target => "TARGET",
+        }
+    }
+}
+
+/// The codes of Microsoft Entra ID that say what to do (entra: "AADSTS error codes").
+const ENTRA: [(&str, &str); 5] = [
+    ("AADSTS7000215", "the client secret is wrong: copy the secret's value (not its id) into {}_CLIENT_SECRET"),
+    ("AADSTS7000222", "the client secret has expired: make a new one and put it into {}_CLIENT_SECRET"),
+    ("AADSTS700016", "{}_CLIENT_ID is no application of the tenant {}_TENANT_ID: compare both with the registration"),
+    ("AADSTS90002", "{}_TENANT_ID is no tenant: copy the directory (tenant) id of the application registration"),
+    ("AADSTS500011", "the tenant does not know {}_URL: check the address and that the tenant is the environment's"),
+];
+
+/// Gets a token.
+pub async fn token(side: Side, client: &Dataverse) -> Check {
+    let name = format!("{} token", side.name());
+    match client.check_token().await {
+        Ok(true) => Check::ok(name, "obtained"),
+        Ok(false) => Check::ok(name, "none needed"),
+        Err(error) => {
+            let known = ENTRA.iter().find(|(code, _)| error.reason.split_whitespace().any(|word| word == *code));
+            let general = "check {}_TENANT_ID, {}_CLIENT_ID and {}_CLIENT_SECRET, or the managed identity of the app";
+            let remedy = known.map_or(general, |(_, remedy)| remedy).replace("{}", side.prefix());
+            Check::fail(name, error.reason, remedy)
+        }
+    }
+}
+
+/// Asks who we are there.
+pub async fn whoami(side: Side, client: &Dataverse, call: &Call) -> (Check, Option<Identity>) {
+    let name = format!("{} connection", side.name());
+    match client.whoami(call).await {
+        Ok(identity) => {
+            let detail = format!(
+                "{} as user {}, organization {}",
+                client.environment().host(),
+                identity.user,
+                identity.organization
+            );
+            (Check::ok(name, detail), Some(identity))
+        }
+        Err(error) => (Check::fail(name, told(&error), remedy(side, &error)), None),
+    }
+}
+
+/// Source and target must differ, and the events of the source must be ours (`SOURCE_ORGANIZATION_ID`, empty: the first
+/// seen is pinned). `None`: not known, for it did not answer.
+#[must_use]
+pub fn organizations(target: Option<Identity>, source: Option<Identity>, ours: &[Uuid]) -> Check {
+    const NAME: &str = "organizations";
+    let Some(target) = target else { return Check::skipped(NAME, "the target did not say who it is") };
+    if ours.contains(&target.organization) {
+        let detail = format!("SOURCE_ORGANIZATION_ID names the target's organization {}", target.organization);
+        return Check::fail(NAME, detail, "name the source's: the target's own events would come back to it");
+    }
+    let Some(source) = source else {
+        return Check::ok(NAME, "the target is not named as a source; no source was asked");
+    };
+    if source.organization == target.organization {
+        let detail = format!("source and target are the same organization {}", target.organization);
+        return Check::fail(NAME, detail, "let SOURCE_URL and TARGET_URL name different environments");
+    }
+    if !ours.is_empty() && !ours.contains(&source.organization) {
+        let detail = format!("SOURCE_ORGANIZATION_ID does not name the source's organization {}", source.organization);
+        return Check::fail(NAME, detail, "add it: events of organizations not named there are ignored");
+    }
+    Check::ok(NAME, "source and target differ")
+}
+
+/// The error with what the server said; requests without rows only.
+pub(super) fn told(error: &DataverseError) -> String {
+    match error.message().lines().next().filter(|line| !line.is_empty()) {
+        Some(line) => format!("{error}: {line}"),
+        None => error.to_string(),
+    }
+}
+
+/// What to do about a request that had no row in it.
+pub(super) fn remedy(side: Side, error: &DataverseError) -> String {
+    let prefix = side.prefix();
+    match error.kind() {
+        Kind::NotSent | Kind::Unknown | Kind::Transient | Kind::OutOfTime | Kind::Throttled => {
+            format!("check {prefix}_URL and the network between; try again if the environment is busy")
+        }
+        Kind::Unauthorized => {
+            format!("make {prefix}_CLIENT_ID (or the managed identity) an application user of the environment")
+        }
+        Kind::Privilege => {
+            "give the application user a role that may read metadata and write the mapped tables".to_owned()
+        }
+        Kind::Disabled | Kind::SlowTransient => {
+            "enable the application user and the environment in the admin center".to_owned()
+        }
+        _ => format!("check that {prefix}_URL is the address of a Dataverse environment"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Status;
+    use super::*;
+
+    #[test]
+    fn organizations_must_differ_and_be_ours() {
+        let identity = |n: u128| {
+            Some(Identity { user: Uuid::nil(), business_unit: Uuid::nil(), organization: Uuid::from_u128(n) })
+        };
+        let check = |target, source, ours: &[u128], expected| {
+            let ours: Vec<Uuid> = ours.iter().copied().map(Uuid::from_u128).collect();
+            assert_eq!(organizations(target, source, &ours).status, expected);
+        };
+        check(identity(2), identity(1), &[], Status::Ok);
+        check(identity(2), identity(1), &[1], Status::Ok);
+        check(identity(2), None, &[1], Status::Ok);
+        check(identity(2), identity(2), &[], Status::Fail);
+        check(identity(2), identity(1), &[3], Status::Fail);
+        check(identity(2), None, &[2], Status::Fail);
+        check(None, identity(1), &[], Status::Skipped);
+    }
+}

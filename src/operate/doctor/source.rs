@@ -1,0 +1,58 @@
+//! One table of the mapping against the source's metadata: whether the names of the file are the source's, and which of its
+//! columns the target lacks. Pure.
+
+use super::{Check, listed, meant, or_fine};
+use crate::domain::mapping::TableMap;
+use crate::domain::schema::{ColumnKind, TableSchema};
+use std::collections::BTreeSet;
+
+/// The name of a table's check.
+#[must_use]
+pub fn name(table: &TableMap) -> String {
+    format!("source table {}", table.source)
+}
+
+/// The table as the source has it; `target` if its metadata is known.
+#[must_use]
+pub fn table(table: &TableMap, source: &TableSchema, target: Option<&TableSchema>) -> Vec<Check> {
+    let name = name(table);
+    let map = &table.columns;
+    let mut checks = Vec::new();
+    let named: BTreeSet<&String> = map.include.iter().flatten().chain(map.rename.keys()).collect();
+    for column in named.into_iter().filter(|column| !source.columns.contains_key(*column)) {
+        let known = source.columns.keys().map(String::as_str);
+        let remedy = format!("{}take it out of [tables.{}.columns]", meant(column, known), table.source);
+        checks.push(Check::fail(&name, format!("has no column {column}, named in `include` or `rename`"), remedy));
+    }
+    let idle: Vec<&str> =
+        map.exclude.iter().filter(|column| !source.columns.contains_key(*column)).map(String::as_str).collect();
+    if !idle.is_empty() {
+        let detail = format!("has no column {}, named in `exclude`", listed(idle));
+        checks.push(Check::warn(
+            &name,
+            detail,
+            format!("compare with [tables.{}.columns]: nothing is left out", table.source),
+        ));
+    }
+    if let Some(target) = target {
+        let lacking = lacking(table, source, target);
+        if !lacking.is_empty() {
+            let detail = format!("has columns that the target lacks: {}", listed(lacking));
+            let remedy = "they are left out; add them to the target, or to `exclude` to say that this is meant";
+            checks.push(Check::warn(&name, detail, remedy));
+        }
+    }
+    or_fine(checks, &name, || format!("{} columns", source.columns.len()))
+}
+
+/// Columns that would be sent if the target had them. Those the file names are the target check's business.
+fn lacking<'a>(table: &TableMap, source: &'a TableSchema, target: &TableSchema) -> Vec<&'a str> {
+    let sent = source.columns.iter().filter(|(_, column)| column.kind != ColumnKind::Unsupported && column.writable());
+    let missing = sent.filter(|(column, _)| {
+        let to = table.columns.target_name(column);
+        !source.is_system(column)
+            && !table.columns.is_named(column)
+            && to.is_some_and(|to| !target.columns.contains_key(to) && !target.is_system(to))
+    });
+    missing.map(|(column, _)| column.as_str()).collect()
+}

@@ -1,0 +1,3 @@
+//! What people do with a running system, for the command line, timers and pages alike. Prints nothing, reads no settings.
+
+pub mod doctor;

@@ -1,0 +1,375 @@
+//! `doctor` against stand-ins on loopback: a good setup is all ok, and every planted mistake is found, named and comes
+//! with what to do about it.
+
+use bytes::Bytes;
+use dataverse_sync::app::compose::Base;
+use dataverse_sync::app::examine::examine;
+use dataverse_sync::clock::SystemClock;
+use dataverse_sync::operate::doctor::{Check, Status};
+use dataverse_sync::sim::dataverse::sample::sample_schema;
+use dataverse_sync::sim::dataverse::schema::{KeyStatus, Schema, TableDef};
+use dataverse_sync::sim::dataverse::{Environment, Settings, serve};
+use dataverse_sync::sim::http::{self as sim_http, Reply, Server};
+use dataverse_sync::sim::tables::{self, TableService};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use uuid::Uuid;
+
+const MAPPING: &str = r#"version = 1
+[tables.account]
+[tables.contact]
+key = ["new_externalid"]
+guard = "etag"
+[tables.contact.columns]
+rename = { jobtitle = "description" }
+values = { preferredcontactmethodcode = { "9" = 2 } }
+[tables.contact.lookups]
+ownerid = { by = "azureactivedirectoryobjectid" }
+parentcustomerid = "ensure"
+"#;
+
+/// A setup that is right, until a test spoils it.
+struct Setup {
+    settings: BTreeMap<String, String>,
+    mapping: String,
+    host: Value,
+    source: Settings,
+    target: Settings,
+    files: BTreeMap<String, String>,
+}
+
+impl Setup {
+    fn set(&mut self, name: &str, value: &str) {
+        self.settings.insert(name.to_owned(), value.to_owned());
+    }
+
+    fn unset(&mut self, name: &str) {
+        self.settings.remove(name);
+    }
+
+    fn toml(&mut self, from: &str, to: &str) {
+        assert!(self.mapping.contains(from), "{from}");
+        self.mapping = self.mapping.replace(from, to);
+    }
+
+    fn manifest(&mut self, function: &str, from: &str, to: &str) {
+        let text = self.files.get_mut(&format!("{function}/function.json")).unwrap();
+        assert!(text.contains(from), "{from}");
+        *text = text.replace(from, to);
+    }
+}
+
+fn table<'a>(schema: &'a mut Schema, name: &str) -> &'a mut TableDef {
+    schema.tables.get_mut(name).unwrap()
+}
+
+fn repository(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+fn good() -> Setup {
+    let functions = ["webhook", "queue", "health"].map(|name| format!("{name}/function.json"));
+    let mut setup = Setup {
+        settings: BTreeMap::new(),
+        mapping: MAPPING.to_owned(),
+        host: serde_json::from_str(&repository("host.json")).unwrap(),
+        source: Settings::new(Uuid::from_u128(1), sample_schema()),
+        target: Settings::new(Uuid::from_u128(2), sample_schema()),
+        files: functions.into_iter().map(|path| (path.clone(), repository(&format!("functions/{path}")))).collect(),
+    };
+    setup.set("SYNC_QUEUE", "dataverse-events");
+    setup.set("ServiceBus__fullyQualifiedNamespace", "example.servicebus.windows.net");
+    setup.set("TARGET_AUTH", "none");
+    setup.set("SOURCE_AUTH", "none");
+    setup.files.insert("dataverse-sync".to_owned(), "the binary".to_owned());
+    setup
+}
+
+/// A folder that goes with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = std::env::temp_dir().join(format!("doctor-{}", Uuid::new_v4()));
+        fs::create_dir(&folder).unwrap();
+        Self(folder)
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.0.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A token service that refuses a wrong secret as Entra does.
+async fn refusing_authority() -> Server {
+    let body = json!({"error": "invalid_client", "error_codes": [7_000_215],
+        "error_description": "AADSTS7000215: Invalid client secret provided."});
+    let answer = move |_| {
+        let body = Bytes::from(body.to_string());
+        async move { Reply::Answer(http::Response::builder().status(401).body(body).unwrap()) }
+    };
+    sim_http::serve(0, answer).await.unwrap()
+}
+
+/// Runs `doctor` on the setup; addresses that the setup does not give are the stand-ins'.
+async fn checks(setup: Setup) -> Vec<Check> {
+    let folder = Folder::new();
+    for (path, text) in &setup.files {
+        folder.write(path, text);
+    }
+    let program = folder.0.join("dataverse-sync");
+    if program.exists() {
+        assert!(Command::new("chmod").arg("0755").arg(program).status().unwrap().success());
+    }
+    folder.write("host.json", &setup.host.to_string());
+    folder.write("sync.toml", &setup.mapping);
+    let (source, target) = (Environment::new(setup.source), Environment::new(setup.target));
+    let (source, target) = (serve(source, 0).await.unwrap(), serve(target, 0).await.unwrap());
+    let service = TableService::new(tables::Settings::default());
+    let storage = tables::serve(service.clone(), 0).await.unwrap();
+    let authority = refusing_authority().await;
+    let connection = format!(
+        "AccountName={};AccountKey={};TableEndpoint={}/{}",
+        tables::DEVELOPMENT_ACCOUNT,
+        tables::DEVELOPMENT_KEY,
+        storage.url(),
+        tables::DEVELOPMENT_ACCOUNT
+    );
+    let mut settings = setup.settings;
+    let mut default = |name: &str, value: String| {
+        let value = settings.remove(name).unwrap_or(value);
+        settings.insert(name.to_owned(), value.replace("{storage}", &storage.url()));
+    };
+    default("TARGET_URL", target.url());
+    default("SOURCE_URL", source.url());
+    default("AzureWebJobsStorage", connection);
+    default("AZURE_AUTHORITY_HOST", authority.url());
+    let base = Base::over_network(Arc::new(SystemClock::default()));
+    let checks = examine(&base, &settings, &folder.0).await;
+    assert_eq!(service.entities("syncledger"), [], "the probe is removed");
+    checks
+}
+
+/// What is expected: status, name, part of the detail, part of the remedy.
+type Expected = (Status, &'static str, &'static str, &'static str);
+
+async fn finds(plant: impl FnOnce(&mut Setup), expected: Expected) {
+    let mut setup = good();
+    plant(&mut setup);
+    let checks = checks(setup).await;
+    let (status, name, detail, remedy) = expected;
+    let found = checks.iter().any(|check| {
+        let told = check.remedy.as_deref().unwrap_or_default();
+        (check.status, check.name.as_str()) == (status, name) && check.detail.contains(detail) && told.contains(remedy)
+    });
+    assert!(found, "{expected:?} in {checks:#?}");
+    let others = checks.iter().filter(|check| check.status == Status::Fail && check.name != name);
+    assert_eq!(others.collect::<Vec<_>>(), Vec::<&Check>::new(), "{expected:?}: one mistake, one thing that fails");
+    if status == Status::Warn {
+        assert!(checks.iter().all(|check| check.status != Status::Fail), "{checks:#?}");
+    }
+}
+
+use Status::{Fail, Warn};
+
+#[tokio::test]
+async fn a_good_setup_is_all_ok() {
+    let checks = checks(good()).await;
+    let not_ok: Vec<_> = checks.iter().filter(|check| check.status != Status::Ok).collect();
+    assert_eq!(not_ok, Vec::<&Check>::new());
+    for name in ["settings", "mapping", "host.json", "function queue", "queue settings", "ledger", "target token"] {
+        assert!(checks.iter().any(|check| check.name == name), "{name}");
+    }
+    for name in
+        ["target connection", "source connection", "organizations", "target table contact", "source table contact"]
+    {
+        assert!(checks.iter().any(|check| check.name == name), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn mistakes_in_settings_and_mapping_are_found() {
+    finds(|s| s.set("TARGET_URL", ""), (Fail, "settings", "TARGET_URL: is not set", "the target environment")).await;
+    finds(|s| s.set("LEDGER_TABLE", "a-b"), (Fail, "settings", "LEDGER_TABLE: ", "letters and digits")).await;
+    finds(
+        |s| s.toml("[tables.account]", "[tables.account]\ntargett = \"account\""),
+        (Fail, "mapping", "sync.toml:3:1: unknown key `targett`", "did you mean `target`?"),
+    )
+    .await;
+    let from_source = |s: &mut Setup| {
+        s.toml("[tables.account]", "[tables.account]\nread = \"source\"");
+        s.set("SOURCE_URL", "");
+    };
+    finds(from_source, (Fail, "settings and mapping", "read = \"source\" for account", "set SOURCE_URL")).await;
+}
+
+#[tokio::test]
+async fn what_depends_on_a_mistake_is_skipped_and_says_why() {
+    let mut setup = good();
+    setup.set("TARGET_URL", "");
+    let checks = checks(setup).await;
+    for name in ["ledger", "target token", "target table account", "target table contact"] {
+        let check = checks.iter().find(|check| check.name == name).unwrap();
+        assert_eq!((check.status, check.detail.as_str()), (Status::Skipped, "the settings must be mended first"));
+    }
+    assert!(checks.iter().any(|check| check.name == "host.json" && check.status == Status::Ok), "{checks:#?}");
+}
+
+#[tokio::test]
+async fn an_environment_that_cannot_be_used_is_found() {
+    let secret = |s: &mut Setup| {
+        s.set("TARGET_AUTH", "auto");
+        s.set("TARGET_TENANT_ID", "11111111-1111-1111-1111-111111111111");
+        s.set("TARGET_CLIENT_ID", "22222222-2222-2222-2222-222222222222");
+        s.set("TARGET_CLIENT_SECRET", "wrong");
+    };
+    finds(secret, (Fail, "target token", "AADSTS7000215", "TARGET_CLIENT_SECRET")).await;
+    // port 9 is nobody's
+    let away = |s: &mut Setup| s.set("TARGET_URL", "http://127.0.0.1:9");
+    finds(away, (Fail, "target connection", "whoami", "check TARGET_URL and the network")).await;
+    let same = |s: &mut Setup| s.source.organization = s.target.organization;
+    finds(same, (Fail, "organizations", "are the same organization", "different environments")).await;
+    let foreign = |s: &mut Setup| s.set("SOURCE_ORGANIZATION_ID", "33333333-3333-3333-3333-333333333333");
+    finds(foreign, (Fail, "organizations", "does not name the source's organization", "add it")).await;
+}
+
+#[tokio::test]
+async fn a_ledger_that_cannot_be_used_is_found() {
+    let connection = "AccountName=devstoreaccount1;AccountKey=d3Jvbmc=;TableEndpoint={storage}/devstoreaccount1";
+    let wrong_key = |s: &mut Setup| s.set("AzureWebJobsStorage", connection);
+    finds(wrong_key, (Fail, "ledger", "403 AuthenticationFailed", "check the key in the connection string")).await;
+    let away = connection.replace("{storage}", "http://127.0.0.1:9");
+    finds(|s| s.set("AzureWebJobsStorage", &away), (Fail, "ledger", "cannot be used", "start Azurite")).await;
+    finds(|s| s.set("LEDGER_STORE", "memory"), (Warn, "ledger", "lost when it ends", "LEDGER_STORE=table")).await;
+}
+
+const CONTACT: &str = "target table contact";
+
+#[tokio::test]
+async fn names_that_the_target_does_not_have_are_found() {
+    let no_table = |s: &mut Setup| s.toml("[tables.account]", "[tables.account]\ntarget = \"acount\"");
+    finds(no_table, (Fail, "target table acount", "has no table acount", "correct `target` in [tables.account]")).await;
+    let no_column = |s: &mut Setup| s.toml("jobtitle = \"description\"", "jobtitle = \"descripton\"");
+    finds(no_column, (Fail, CONTACT, "has no column descripton", "did you mean `description`?")).await;
+    let read_only = |s: &mut Setup| s.toml("jobtitle = \"description\"", "jobtitle = \"fullname\"");
+    finds(read_only, (Fail, CONTACT, "column fullname, named in `rename`, cannot be written", "take it out")).await;
+    let no_option = |s: &mut Setup| s.toml("\"9\" = 2", "\"9\" = 2, \"8\" = 77");
+    finds(no_option, (Fail, CONTACT, "preferredcontactmethodcode has no option 77", "use one of 1, 2, 3, 4, 5")).await;
+    let no_lookup = |s: &mut Setup| s.toml("parentcustomerid =", "lastname =");
+    finds(no_lookup, (Fail, CONTACT, "lastname has a rule in `lookups`, but is no lookup", "remove it")).await;
+    let no_match = |s: &mut Setup| s.toml("azureactivedirectoryobjectid", "azureobjectid");
+    finds(no_match, (Fail, CONTACT, "azureobjectid, which none of systemuser has", "correct `by`")).await;
+}
+
+#[tokio::test]
+async fn a_lookup_that_needs_the_source_is_found() {
+    let alone = |s: &mut Setup| s.set("SOURCE_URL", "");
+    finds(alone, (Warn, CONTACT, "ownerid matched by a column of the source", "set SOURCE_URL")).await;
+}
+
+#[tokio::test]
+async fn keys_and_flags_of_the_target_are_found() {
+    let inactive = |s: &mut Setup| table(&mut s.target.schema, "contact").keys[0].status = KeyStatus::Failed;
+    finds(inactive, (Fail, CONTACT, "new_externalidkey (new_externalid) is not Active", "reactivate the key")).await;
+    let no_key = |s: &mut Setup| s.toml("[\"new_externalid\"]", "[\"emailaddress1\"]");
+    finds(
+        no_key,
+        (Fail, CONTACT, "no alternate key with exactly the columns emailaddress1", "it has new_externalidkey"),
+    )
+    .await;
+    let elastic = |s: &mut Setup| s.toml("[tables.account]", "[tables.account]\n[tables.new_reading]");
+    finds(elastic, (Fail, "target table new_reading", "is an elastic table", "remove [tables.new_reading]")).await;
+    let no_etags = |s: &mut Setup| table(&mut s.target.schema, "contact").optimistic_concurrency = false;
+    finds(no_etags, (Fail, CONTACT, "guard = \"etag\"", "guard = \"lease\"")).await;
+    let alone = |s: &mut Setup| s.toml("\"ensure\"\n", "\"ensure\"\nnew_other = \"skip\"\n");
+    finds(alone, (Fail, CONTACT, "has no column new_other, named in `lookups`", "take it out of [tables.contact]"))
+        .await;
+}
+
+#[tokio::test]
+async fn differences_between_source_and_target_are_found() {
+    let lacks = |s: &mut Setup| drop(table(&mut s.target.schema, "account").columns.remove("telephone1"));
+    let account = "source table account";
+    finds(lacks, (Warn, account, "has columns that the target lacks: telephone1", "add them to the target")).await;
+    let renamed = |s: &mut Setup| s.toml("jobtitle =", "jobtitel =");
+    finds(renamed, (Fail, "source table contact", "has no column jobtitel", "did you mean `jobtitle`?")).await;
+    let excluded = |s: &mut Setup| s.toml("rename =", "exclude = [\"nothing\"]\nrename =");
+    finds(excluded, (Warn, "source table contact", "has no column nothing, named in `exclude`", "compare with")).await;
+}
+
+#[tokio::test]
+async fn a_host_that_would_not_work_is_found() {
+    let short = |s: &mut Setup| s.host["functionTimeout"] = json!("00:01:30");
+    finds(short, (Fail, "host.json", "functionTimeout is 90 s, not more than", "lower queue_deadline")).await;
+    let lock = |s: &mut Setup| {
+        s.host["extensions"]["serviceBus"]["maxAutoLockRenewalDuration"] = json!("00:01:00");
+    };
+    finds(lock, (Fail, "host.json", "maxAutoLockRenewalDuration is 60 s", "its lock ends")).await;
+    let prefix = |s: &mut Setup| s.host["extensions"]["http"]["routePrefix"] = json!("");
+    finds(prefix, (Fail, "host.json", "routePrefix is not \"api\"", "set it to \"api\"")).await;
+    let proxying = |s: &mut Setup| s.host["customHandler"]["enableProxyingHttpRequest"] = json!(false);
+    finds(proxying, (Fail, "host.json", "enableProxyingHttpRequest is not true", "set it to true")).await;
+    let program = |s: &mut Setup| {
+        s.host["customHandler"]["description"]["defaultExecutablePath"] = json!("handler");
+    };
+    finds(program, (Fail, "host.json", "defaultExecutablePath is \"handler\"", "dataverse-sync")).await;
+    let binary = |s: &mut Setup| drop(s.files.remove("dataverse-sync"));
+    finds(binary, (Warn, "host.json", "is not in the folder", "copy target/release/dataverse-sync")).await;
+}
+
+#[tokio::test]
+async fn functions_that_the_host_would_not_run_are_found() {
+    let missing = |s: &mut Setup| drop(s.files.remove("queue/function.json"));
+    finds(missing, (Fail, "function queue", "queue/function.json is not beside host.json", "copy functions/*")).await;
+    let in_clone = |s: &mut Setup| {
+        let text = s.files.remove("health/function.json").unwrap();
+        s.files.insert("functions/health/function.json".to_owned(), text);
+    };
+    finds(in_clone, (Warn, "function health", "where the host does not look", "beside host.json")).await;
+    let text = |s: &mut Setup| s.manifest("queue", "\"binary\"", "\"string\"");
+    finds(text, (Fail, "function queue", "dataType of the trigger is \"string\"", "copy functions/*")).await;
+    let unconnected = |s: &mut Setup| s.unset("ServiceBus__fullyQualifiedNamespace");
+    finds(unconnected, (Fail, "queue settings", "neither ServiceBus nor", "set one of them")).await;
+    finds(|s| s.unset("SYNC_QUEUE"), (Fail, "queue settings", "SYNC_QUEUE is not set", "dataverse-events")).await;
+}
+
+fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dataverse-sync"));
+    let output = command.arg("doctor").args(arguments).env_clear().output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn the_command_prints_a_line_for_each_check_and_fails_if_one_did() {
+    let (code, out, err) = run(&["--root", env!("CARGO_MANIFEST_DIR")]);
+    assert_eq!(code, Some(1), "{err}");
+    let line = out.lines().find(|line| line.contains("TARGET_URL")).unwrap();
+    assert!(line.starts_with("fail     settings") && line.contains(" -> the target environment"), "{line}");
+    assert!(out.lines().any(|line| line.starts_with("ok       mapping")) && !out.contains('\x1b'), "{out}");
+    assert!(err.starts_with("error: ") && err.contains("checks failed"), "{err}");
+    let (code, out, _) = run(&["--json", "--root", env!("CARGO_MANIFEST_DIR")]);
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &report["ok"]), (Some(1), &json!(false)));
+    assert!(report["checks"].as_array().unwrap().iter().any(|check| check["status"] == "skipped"), "{report}");
+}
+
+#[test]
+fn wrong_usage_of_the_command_is_two() {
+    assert_eq!(run(&["--jsno"]).0, Some(2));
+    let (code, _, err) = run(&["--settings", "no/such/file"]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("no/such/file:1:1: can't be read"), "{err}");
+}

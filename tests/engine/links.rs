@@ -1,0 +1,94 @@
+//! Many-to-many links in any order, from either side, to rows that are not there yet.
+
+use super::world::{World, account, redeliver, words};
+use dataverse_sync::sim::dataverse::{Collector, RaisedEvent, Sink, Step};
+use serde_json::json;
+use std::time::Duration;
+use uuid::Uuid;
+
+const RELATIONSHIP: &str = "new_account_contact";
+const TOML: &str = "version = 1\n[tables.account]\n[tables.contact]\n";
+
+/// A world in which links raise events, with an account and a contact whose own events are not delivered yet.
+async fn linked_world() -> (World, Collector, Uuid, Uuid, Vec<RaisedEvent>) {
+    let world = World::new(TOML);
+    let account = world.create("account", account("A"));
+    let contact = world.create("contact", json!({ "lastname": "C" }));
+    let events = world.events().await;
+    let collector = Collector::default();
+    let links =
+        [dataverse_sync::sim::dataverse::Message::Associate, dataverse_sync::sim::dataverse::Message::Disassociate];
+    world
+        .source
+        .subscribe(Step::new(Uuid::from_u128(900), "account", Sink::Collect(collector.clone())).messages(&links));
+    (world, collector, account, contact, events)
+}
+
+async fn taken(world: &World, collector: &Collector) -> Vec<RaisedEvent> {
+    world.source.idle().await;
+    collector.take()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_is_made_and_removed_and_repeats_are_harmless() {
+    let (world, collector, account, contact, rows) = linked_world().await;
+    let instance = world.instance();
+    for event in &rows {
+        redeliver(&instance, event).await;
+    }
+    let person = world.source.person();
+    world.source.associate(&person, RELATIONSHIP, "account", account, contact).unwrap();
+    let events = taken(&world, &collector).await;
+    assert_eq!(words(&redeliver(&instance, &events[0]).await), "applied: linked");
+    assert_eq!(words(&redeliver(&instance, &events[0]).await), "duplicate: applied: linked");
+    assert_eq!(world.target.links(RELATIONSHIP).len(), 1);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.source.disassociate(&person, RELATIONSHIP, "account", account, contact).unwrap();
+    let events = taken(&world, &collector).await;
+    assert_eq!(words(&redeliver(&instance, &events[0]).await), "applied: unlinked");
+    assert!(world.target.links(RELATIONSHIP).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn links_and_unlinks_in_any_order_end_as_the_source_did() {
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1], [1, 0, 2], [2, 0, 1]] {
+        let (world, collector, account, contact, rows) = linked_world().await;
+        let instances = [world.instance(), world.instance()];
+        let person = world.source.person();
+        for step in 0..3 {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            if step == 1 {
+                world.source.disassociate(&person, RELATIONSHIP, "account", account, contact).unwrap();
+            } else {
+                world.source.associate(&person, RELATIONSHIP, "account", account, contact).unwrap();
+            }
+        }
+        let events = taken(&world, &collector).await;
+        // the rows themselves come last: both ends begin as placeholders
+        for &which in &order {
+            redeliver(&instances[which % 2], &events[which]).await;
+        }
+        for event in &rows {
+            redeliver(&instances[0], event).await;
+        }
+        assert_eq!(world.target.links(RELATIONSHIP), world.source.links(RELATIONSHIP), "{order:?}");
+        world.assert_equal();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_to_a_row_that_was_deleted_since_brings_nothing_back() {
+    let (world, collector, account, contact, rows) = linked_world().await;
+    let instance = world.instance();
+    let person = world.source.person();
+    world.source.associate(&person, RELATIONSHIP, "account", account, contact).unwrap();
+    let links = taken(&world, &collector).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.delete("contact", contact);
+    for event in rows.iter().chain(&world.events().await) {
+        redeliver(&instance, event).await;
+    }
+    assert_eq!(words(&redeliver(&instance, &links[0]).await), "stale: ");
+    assert!(world.target.row("contact", contact).is_none());
+    world.assert_equal();
+}

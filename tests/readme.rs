@@ -1,0 +1,54 @@
+//! README.md says what is true: its mapping compiles, its commands exist, its links lead somewhere.
+
+use clap::CommandFactory;
+use dataverse_sync::cli::Cli;
+use dataverse_sync::config::file::compile;
+use std::path::Path;
+
+fn readme() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+}
+
+/// The fenced blocks of one language.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("```{language}\n");
+    text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
+}
+
+#[test]
+fn its_mapping_is_a_good_one() {
+    let text = readme();
+    let blocks = blocks(&text, "toml");
+    assert_eq!(blocks.len(), 1);
+    let mapping = compile("README.md", blocks[0]).unwrap();
+    assert!(mapping.tables.contains_key("account") && mapping.tables.contains_key("contact"));
+}
+
+#[test]
+fn its_commands_exist() {
+    let text = readme();
+    let commands: Vec<&str> = blocks(&text, "sh")
+        .into_iter()
+        .flat_map(str::lines)
+        .filter_map(|line| line.split_once("cargo run --release -- ").or_else(|| line.split_once("./dataverse-sync ")))
+        .map(|(_, rest)| rest.split('#').next().unwrap())
+        .collect();
+    assert!(commands.len() >= 3, "{commands:?}");
+    for command in commands {
+        let arguments = std::iter::once("dataverse-sync").chain(command.split_whitespace());
+        Cli::command().try_get_matches_from(arguments).unwrap_or_else(|error| panic!("{command}: {error}"));
+    }
+    for script in ["test.sh", "tools/start-time.sh"] {
+        assert!(text.contains(script) && Path::new(env!("CARGO_MANIFEST_DIR")).join(script).is_file(), "{script}");
+    }
+}
+
+#[test]
+fn its_links_lead_somewhere() {
+    let text = readme();
+    let links: Vec<&str> = text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    assert!(!links.is_empty());
+    for link in links {
+        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(link).exists(), "{link}");
+    }
+}
