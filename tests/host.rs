@@ -7,12 +7,12 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use dataverse_sync::app::{App, HostSettings};
 use dataverse_sync::clock::SystemClock;
-use dataverse_sync::domain::delivery::{Delivery, NotHandled, Report};
+use dataverse_sync::domain::delivery::{Delivery, NotHandled, Report, Unfinished};
 use dataverse_sync::domain::event::ChangeEvent;
 use dataverse_sync::domain::outcome::{Applied, Outcome};
 use dataverse_sync::host::drain::{DrainLimits, End};
 use dataverse_sync::sim::http::Sender;
-use dataverse_sync::sync::HandleEvent;
+use dataverse_sync::sync::{HandleEvent, RawEvent};
 use futures_util::{future, stream};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -46,6 +46,10 @@ impl HandleEvent for Engine {
         }
         let (event_id, row) = (event.id.id().to_owned(), event.row.to_string());
         Ok(Report { outcome: Outcome::Applied(Applied::Updated), event_id, table: event.table, row })
+    }
+
+    async fn keep_raw(&self, raw: RawEvent, _delivery: &Delivery) -> Result<Report, NotHandled> {
+        Err(Unfinished { reason: raw.problem, retry_after: Duration::from_secs(60) }.into())
     }
 }
 
@@ -126,7 +130,7 @@ async fn serving(test: impl AsyncFnOnce(&Handler)) -> End {
     let heard = Box::pin(stream::unfold(heard, async |mut heard| heard.recv().await.map(|()| ((), heard))));
     let handler = Handler { url, sender: Sender::default(), engine: engine.clone(), signals };
     let behind: Arc<dyn HandleEvent> = engine;
-    let served = app.serve(&behind, Arc::new(SystemClock::default()), heard);
+    let served = app.serve(&behind, None, Arc::new(SystemClock::default()), heard);
     let tested = async {
         test(&handler).await;
         let _ = handler.signals.send(());

@@ -4,15 +4,16 @@
 use dataverse_sync::app::HostSettings;
 use dataverse_sync::config::SETTINGS;
 use dataverse_sync::config::settings::GivenBy;
-use dataverse_sync::domain::delivery::{Delivery, NotHandled, Report};
+use dataverse_sync::domain::delivery::{Delivery, NotHandled, Report, Unfinished};
 use dataverse_sync::domain::event::ChangeEvent;
 use dataverse_sync::host::{Function, Kind};
-use dataverse_sync::sync::HandleEvent;
+use dataverse_sync::sync::{HandleEvent, RawEvent};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Lines of a source file without its tests and the page at its top; over that, it is two things.
 const CODE_LINES_MAX: usize = 400;
@@ -276,11 +277,15 @@ impl HandleEvent for NoEngine {
     async fn handle(&self, _event: ChangeEvent, _delivery: &Delivery) -> Result<Report, NotHandled> {
         unreachable!("nothing is sent")
     }
+
+    async fn keep_raw(&self, raw: RawEvent, _delivery: &Delivery) -> Result<Report, NotHandled> {
+        Err(Unfinished { reason: raw.problem, retry_after: Duration::from_secs(60) }.into())
+    }
 }
 
 fn functions() -> Vec<Function> {
     let engine: Arc<dyn HandleEvent> = Arc::new(NoEngine);
-    dataverse_sync::functions::all(&engine, Vec::new(), HostSettings::default().decode)
+    dataverse_sync::functions::all(&engine, None, Vec::new(), HostSettings::default().decode)
 }
 
 #[test]

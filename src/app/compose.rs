@@ -10,10 +10,14 @@ use crate::dataverse::environment::EnvironmentUrl;
 use crate::domain::disposition::Disposition;
 use crate::domain::mapping::{Limits, Mapping};
 use crate::identity::{Credential, IdentityError, TokenLimits, TokenSource};
+use crate::inbox::Inbox;
 use crate::ledger::claim::{Ledger, LedgerLimits};
 use crate::ledger::memory::MemoryStore;
+use crate::ledger::purge::Expiring;
 use crate::ledger::store::Store;
+use crate::ledger::system::{StateStore, System};
 use crate::ledger::table::TableStore;
+use crate::operate::sweep::Sweeper;
 use crate::outbound::authorize::{Authorize, AuthorizeError, NoToken};
 use crate::outbound::disposition::Disposition as CallDisposition;
 use crate::outbound::gate::Gate;
@@ -65,12 +69,45 @@ pub fn engine(base: &Base, settings: &Settings, mapping: Mapping) -> anyhow::Res
     Ok(Engine::new(Parts {
         mapping: Arc::new(mapping),
         ledger,
+        inbox: Some(inbox(base, settings)?),
         target,
         source: source.context("SOURCE_URL")?,
         clock: Arc::clone(&base.clock),
         tag: TAG.to_owned(),
         organizations: (!organizations.is_empty()).then(|| organizations.iter().copied().collect()),
     }))
+}
+
+/// What comes back to what this engine owes.
+///
+/// # Errors
+/// A connection that cannot be used.
+pub fn sweeper(base: &Base, settings: &Settings, engine: Arc<Engine>) -> anyhow::Result<Sweeper> {
+    let skew = engine.parts().mapping.limits.clock_skew;
+    let (states, records): (Arc<dyn StateStore>, Arc<dyn Expiring>) = match &settings.ledger.store {
+        LedgerStore::Memory => (Arc::new(MemoryStore::default()), Arc::new(MemoryStore::default())),
+        LedgerStore::Table(_) => {
+            let store =
+                TableStore::new(table(base, settings, &settings.ledger.ledger_table).context("LEDGER_CONNECTION")?);
+            (Arc::new(store.clone()), Arc::new(store))
+        }
+    };
+    Ok(Sweeper::new(engine, System::new(states, Arc::clone(&base.clock), skew), records))
+}
+
+/// The inbox, beside the ledger.
+///
+/// # Errors
+/// A connection that cannot be used.
+pub fn inbox(base: &Base, settings: &Settings) -> anyhow::Result<Inbox> {
+    let store: Arc<dyn crate::inbox::store::Store> = match &settings.ledger.store {
+        LedgerStore::Memory => Arc::new(crate::inbox::memory::MemoryStore::default()),
+        LedgerStore::Table(_) => {
+            let table = table(base, settings, &settings.ledger.inbox_table).context("LEDGER_CONNECTION")?;
+            Arc::new(crate::inbox::table::TableStore::new(table))
+        }
+    };
+    Ok(Inbox::new(store))
 }
 
 /// Where the ledger's records are kept.

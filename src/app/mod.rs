@@ -11,6 +11,7 @@ use crate::host::dispatch::Dispatch;
 use crate::host::drain::DrainLimits;
 pub use crate::host::drain::End;
 use crate::host::server;
+use crate::operate::sweep::Sweeper;
 use crate::secret::Secret;
 use crate::sync::HandleEvent;
 use futures_util::{Stream, stream};
@@ -101,12 +102,18 @@ impl App {
     ///
     /// # Errors
     /// [`AppError::Serve`].
-    pub async fn serve<S>(self, engine: &Engine, clock: Arc<dyn Clock>, signals: S) -> Result<End, AppError>
+    pub async fn serve<S>(
+        self,
+        engine: &Engine,
+        sweeper: Option<Arc<Sweeper>>,
+        clock: Arc<dyn Clock>,
+        signals: S,
+    ) -> Result<End, AppError>
     where
         S: Stream<Item = ()> + Send + Unpin,
     {
         let Self { listener, settings } = self;
-        let functions = functions::all(engine, settings.webhook_secrets, settings.decode);
+        let functions = functions::all(engine, sweeper, settings.webhook_secrets, settings.decode);
         Ok(server::serve(listener, Dispatch::new(functions, clock), settings.drain, signals).await?)
     }
 }

@@ -29,9 +29,11 @@ pub fn serve(environment: &BTreeMap<String, String>) -> Result<(), Trouble> {
         let mapping = config::mapping(&settings.mapping_file).map_err(|problems| Trouble::Wrong(problems.into()))?;
         settings.check_with(&mapping).map_err(|problems| Trouble::Wrong(problems.into()))?;
         let base = Base::over_network(Arc::clone(&clock));
-        let engine: Engine = Arc::new(compose::engine(&base, &settings, mapping).map_err(Trouble::Wrong)?);
+        let engine = Arc::new(compose::engine(&base, &settings, mapping).map_err(Trouble::Wrong)?);
+        let sweeper = compose::sweeper(&base, &settings, Arc::clone(&engine)).map_err(Trouble::Wrong)?;
+        let engine: Engine = engine;
         tracing::info!(address = %app.address()?, version = env!("CARGO_PKG_VERSION"), "serving");
-        Ok::<End, Trouble>(app.serve(&engine, clock, signals).await?)
+        Ok::<End, Trouble>(app.serve(&engine, Some(Arc::new(sweeper)), clock, signals).await?)
     })?;
     // what still runs was given its time
     runtime.shutdown_background();

@@ -12,6 +12,8 @@ pub enum Channel {
     Webhook,
     /// A Service Bus message: the broker redelivers at once, up to its maximum.
     Queue,
+    /// The inbox: an event that was stored for later and is due now.
+    Inbox,
 }
 
 /// Facts about one delivery.

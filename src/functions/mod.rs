@@ -3,20 +3,28 @@
 mod events;
 pub mod health;
 pub mod queue;
+pub mod sweep;
 pub mod webhook;
 
 use crate::domain::decode::DecodeLimits;
 use crate::host::Function;
+use crate::operate::sweep::Sweeper;
 use crate::secret::Secret;
 use crate::sync::HandleEvent;
 use std::sync::Arc;
 
 /// All functions of the app, with what they work on.
 #[must_use]
-pub fn all(engine: &Arc<dyn HandleEvent>, webhook_secrets: Vec<Secret>, limits: DecodeLimits) -> Vec<Function> {
+pub fn all(
+    engine: &Arc<dyn HandleEvent>,
+    sweeper: Option<Arc<Sweeper>>,
+    webhook_secrets: Vec<Secret>,
+    limits: DecodeLimits,
+) -> Vec<Function> {
     vec![
         webhook::Webhook::function(Arc::clone(engine), webhook_secrets, limits),
         queue::Queue::function(Arc::clone(engine), limits),
+        sweep::Sweep::function(sweeper),
         health::Health::function(),
     ]
 }

@@ -1,14 +1,13 @@
 //! `queue`: events from a Service Bus queue. Every end of an event completes its message, for it is finished or stored;
 //! only what could be neither fails the invocation, so that the broker delivers it again.
 //!
-//! What cannot be understood should be stored as it came and completed (CONTRACT); there is no store for raw bytes yet,
-//! so the invocation fails and the broker dead-letters the message in the end: nothing is lost.
+//! What cannot be understood is parked as it came and completed (CONTRACT); only if that fails too does the broker keep it.
 
 use super::events::{handle_all, report_line};
 use crate::domain::decode::{DecodeLimits, Decoded, Inbound, Item, decode, headers_of_properties};
 use crate::domain::delivery::{Channel, Delivery, NotHandled};
 use crate::host::{Arrived, Done, Failed, Function, Invocation, InvokedFunction, Kind, Message};
-use crate::sync::HandleEvent;
+use crate::sync::{HandleEvent, RawEvent};
 use async_trait::async_trait;
 use std::sync::Arc;
 
@@ -30,8 +29,8 @@ impl Queue {
         Function { name: "queue", kind: Kind::Invoked { binding: BINDING, function } }
     }
 
-    /// The events of one message; what is wrong goes to `problems`.
-    fn events(&self, message: &Message, problems: &mut Vec<String>) -> Vec<Item> {
+    /// The events of one message, and what in it was not understood.
+    fn events(&self, message: &Message) -> (Vec<Item>, Vec<String>) {
         let headers = headers_of_properties(&message.properties);
         let inbound = Inbound {
             content_type: message.content_type.as_deref(),
@@ -45,14 +44,14 @@ impl Queue {
             Ok(Decoded::Batch(items)) => items,
             Err(error) => vec![Err(error)],
         };
-        let mut items = Vec::with_capacity(decoded.len());
+        let (mut items, mut problems) = (Vec::with_capacity(decoded.len()), Vec::new());
         for result in decoded {
             match result {
                 Ok(item) => items.push(item),
-                Err(error) => problems.push(format!("not understood: {error}")),
+                Err(error) => problems.push(error.to_string()),
             }
         }
-        items
+        (items, problems)
     }
 }
 
@@ -62,12 +61,21 @@ impl InvokedFunction for Queue {
         let messages = Message::read(&invocation.envelope, BINDING).map_err(|error| Failed::new(error.to_string()))?;
         let mut problems = Vec::new();
         let mut work = Vec::new();
+        let mut done = Done::default();
         for message in messages {
             let delivery = delivery(&message, &invocation.arrived);
-            let events = self.events(&message, &mut problems);
+            let (events, not_understood) = self.events(&message);
+            if !not_understood.is_empty() {
+                let headers = headers_of_properties(&message.properties).into_iter().collect();
+                let problem = not_understood.join("; ");
+                let raw = RawEvent { body: message.body.to_vec(), headers, problem: problem.clone() };
+                match self.engine.keep_raw(raw, &delivery).await {
+                    Ok(_) => done.logs.push(format!("parked (undecodable): {problem}")),
+                    Err(error) => problems.push(format!("not understood: {problem}; {error}")),
+                }
+            }
             work.extend(events.into_iter().map(|item| (item, delivery.clone())));
         }
-        let mut done = Done::default();
         for result in handle_all(self.engine.as_ref(), work).await {
             match result {
                 Ok(report) => done.logs.push(report_line(&report)),

@@ -8,7 +8,7 @@ use crate::domain::event::ChangeEvent;
 use crate::domain::outcome::{Applied, Ignored, Outcome};
 use crate::host::{Arrived, Done, Envelope, Failed, Headers, HttpAnswer, HttpRequest, Invocation, Kind};
 use crate::secret::Secret;
-use crate::sync::HandleEvent;
+use crate::sync::{HandleEvent, RawEvent};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -59,6 +59,10 @@ impl HandleEvent for Scripted {
             }
             Some(End::Reused { stored }) => Err(NotHandled::IdReused { event_id: id, table, row, stored: *stored }),
         }
+    }
+
+    async fn keep_raw(&self, raw: RawEvent, _delivery: &Delivery) -> Result<Report, NotHandled> {
+        Err(Unfinished { reason: raw.problem, retry_after: Duration::from_secs(60) }.into())
     }
 }
 

@@ -2,8 +2,8 @@
 //! may call and how an outcome looks in HTTP; what an event means is decided elsewhere.
 //!
 //! Nobody redelivers a webhook, so 2xx is said only of what is finished or stored. What Dataverse itself sent and we
-//! cannot read should be stored as it came and answered 202 (CONTRACT); there is no store for raw bytes yet, so it is
-//! answered 503: nothing is acknowledged that is not kept.
+//! cannot read is parked as it came and answered 202 (CONTRACT), because Dataverse never retries a 400; where it cannot be
+//! stored the answer is 503: nothing is acknowledged that is not kept.
 
 use super::events::{handle, handle_all, is_stored_only, report_json};
 use crate::domain::decode::{self, DecodeError, DecodeLimits, Decoded, Handshake, Inbound, Item, Refusal, handshake};
@@ -11,7 +11,7 @@ use crate::domain::delivery::{Channel, Delivery, NotHandled, Report, Unfinished}
 use crate::host::delivery::traceparent_of;
 use crate::host::{Arrived, Function, Headers, HttpAnswer, HttpFunction, HttpRequest, Kind, Problem};
 use crate::secret::Secret;
-use crate::sync::HandleEvent;
+use crate::sync::{HandleEvent, RawEvent};
 use async_trait::async_trait;
 use http::header::ALLOW;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -46,6 +46,24 @@ impl Webhook {
     fn is_allowed(&self, headers: &Headers) -> bool {
         let given = headers.get(SECRET_HEADER).map(String::as_str).unwrap_or_default();
         self.secrets.is_empty() || self.secrets.iter().fold(false, |any, secret| any | secret.matches(given))
+    }
+
+    /// What Dataverse sent and we cannot read: kept as it came.
+    async fn undecodable(&self, error: &DecodeError, request: &HttpRequest, delivery: &Delivery) -> HttpAnswer {
+        tracing::warn!(%error, "not understood, though it comes from Dataverse");
+        let telling = |name: &str| name.starts_with("x-ms-") || name.starts_with("ce-") || name == "content-type";
+        let headers = request.headers.iter().filter(|(name, _)| telling(name));
+        let raw = RawEvent {
+            body: request.body.to_vec(),
+            headers: headers.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            problem: error.to_string(),
+        };
+        match self.engine.keep_raw(raw, delivery).await {
+            Ok(report) => HttpAnswer::json(StatusCode::ACCEPTED, &report_json(&report)),
+            Err(_) => {
+                Problem::unavailable(error.to_string(), UNREADABLE_RETRY_AFTER).with("path", json!(error.path)).into()
+            }
+        }
     }
 
     async fn batch(&self, items: Vec<Result<Item, DecodeError>>, delivery: &Delivery) -> HttpAnswer {
@@ -113,7 +131,8 @@ impl HttpFunction for Webhook {
             Ok(Decoded::Heartbeat) => heartbeat(),
             Ok(Decoded::One(item)) => one(handle(self.engine.as_ref(), item, &delivery).await),
             Ok(Decoded::Batch(items)) => self.batch(items, &delivery).await,
-            Err(error) => refused(&error, inbound.is_from_dataverse()),
+            Err(error) if inbound.is_from_dataverse() => self.undecodable(&error, &request, &delivery).await,
+            Err(error) => refused(&error),
         }
     }
 }
@@ -177,11 +196,8 @@ fn reused_json(reused: &NotHandled) -> Value {
     }
 }
 
-fn refused(error: &DecodeError, from_dataverse: bool) -> HttpAnswer {
-    tracing::warn!(%error, from_dataverse, "not understood");
-    if from_dataverse {
-        return Problem::unavailable(error.to_string(), UNREADABLE_RETRY_AFTER).with("path", json!(error.path)).into();
-    }
+fn refused(error: &DecodeError) -> HttpAnswer {
+    tracing::warn!(%error, "not understood");
     let status = match error.refusal() {
         Refusal::NotUnderstood => StatusCode::BAD_REQUEST,
         Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,

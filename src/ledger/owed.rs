@@ -67,6 +67,33 @@ impl Ledger {
         Ok(found.map(|found| found.record))
     }
 
+    /// Ends the record of an event that waited in a partition of its own, because its row was not known yet, with what
+    /// came of it in the row's partition. Two round trips; nobody else writes that record.
+    ///
+    /// # Errors
+    /// [`LedgerError`]: it may still wait; asking again is safe.
+    pub async fn end_waiting(&self, partition: &str, event_key: &str, outcome: &Outcome) -> Result<(), LedgerError> {
+        for _ in 0..ROUNDS_MAX {
+            let Some(found) = self.store.read(partition, event_key).await?.event else { return Ok(()) };
+            if found.record.phase.is_ended() {
+                return Ok(());
+            }
+            let ended = EventRecord {
+                phase: Phase::Done,
+                payload: None,
+                updated_ms: self.clock.now().timestamp_millis(),
+                outcome: Some(outcome.clone()),
+                ..found.record
+            };
+            match self.store.put_event(partition, event_key, &ended, Expect::Is(found.etag)).await {
+                Ok(_) => return Ok(()),
+                Err(StoreError::Conflict | StoreError::Unknown(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(LedgerError::Contended)
+    }
+
     /// The record of an event that nobody has worked on yet.
     pub(super) fn fresh(&self, event: &ChangeEvent, arrival_ms: i64) -> Result<EventRecord, LedgerError> {
         let payload = serde_json::to_string(event).map_err(|error| LedgerError::Payload(error.to_string()))?;

@@ -5,6 +5,7 @@ use super::delete;
 use super::engine::Engine;
 use super::failure::Failure;
 use super::job::Job;
+use super::keep::Track;
 use super::links;
 use super::lookups::Sources;
 use super::parents::Changed;
@@ -29,21 +30,25 @@ impl Engine {
         job: &Job<'_>,
         delivery: &Delivery,
         deadline: Duration,
+        track: &mut Track,
     ) -> Result<Outcome, Failure> {
         let parts = &self.parts;
+        track.partition = Some(job.partition.key().to_owned());
         let _turn = self.locks.turn(job.partition.key(), parts.clock.as_ref(), deadline).await?;
         let touches = |state: &RowState, arrival_ms: i64| {
             let version = version(state, job.event, arrival_ms);
             plan(state, &change(&version, &job.mapped), &job.groups).touches()
         };
-        // a message that fails comes back at once and soon dies: until it can be stored for later, waiting costs less
-        let duplicate_wait = match delivery.channel {
-            Channel::Webhook => parts.mapping.limits.duplicate_wait,
-            Channel::Queue => parts.mapping.limits.queue_deadline,
-        };
         let (limits, clock) = (&parts.mapping.limits, parts.clock.as_ref());
+        let duplicate_wait = match (delivery.channel, &parts.inbox) {
+            // a message that fails comes back at once and soon dies: without an inbox, waiting costs less
+            (Channel::Queue, None) => limits.queue_deadline,
+            _ => limits.duplicate_wait,
+        };
         let acquire = Acquire { ledger: &parts.ledger, clock, limits, deadline, duplicate_wait };
-        let mut claim = match acquire.claim(job.partition.key(), job.event, delivery.arrival_ms, &touches).await? {
+        let claim = acquire.claim(job.partition.key(), job.event, delivery.arrival_ms, &touches);
+        let (claim, beside) = futures_util::future::join(claim, self.owe_beside(job.event, track, delivery)).await;
+        let mut claim = match claim? {
             Ok(claim) => claim,
             Err(before) => return Ok(Outcome::Duplicate(words(&before))),
         };
@@ -51,9 +56,10 @@ impl Engine {
             claim: &mut claim,
             ledger: &parts.ledger,
             target: &parts.target,
-            clock: parts.clock.as_ref(),
-            limits: &parts.mapping.limits,
+            clock,
+            limits,
             deadline,
+            patient: delivery.channel != Channel::Webhook || parts.inbox.is_none(),
             traces: Call {
                 correlation: job.event.origin.correlation.clone(),
                 traceparent: delivery.traceparent.clone(),
@@ -63,30 +69,63 @@ impl Engine {
             unsettled_until: None,
             requests: 0,
         };
-        match self.apply(job, &mut work).await {
-            Ok((state, outcome)) => {
-                let settled = work.settled().await;
-                if let Err(failure) = settled {
-                    return self.leave(work, failure).await;
-                }
-                match parts.ledger.finish(work.claim, state, &outcome).await? {
-                    Finished::Done => Ok(outcome),
-                    Finished::Overtaken => Err(Failure::Overtaken),
-                }
-            }
-            Err(failure) => self.leave(work, failure).await,
+        match beside {
+            Ok(slip) => track.slip = slip.or(track.slip.take()),
+            Err(failure) => return self.leave(job, delivery, track, work, failure).await,
         }
+        let failure = match self.apply(job, &mut work).await {
+            Ok((state, outcome)) => match work.settled().await {
+                Ok(()) => {
+                    return match parts.ledger.finish(work.claim, state, &outcome).await? {
+                        Finished::Done => Ok(outcome),
+                        Finished::Overtaken => Err(Failure::Overtaken),
+                    };
+                }
+                Err(failure) => failure,
+            },
+            Err(failure) => failure,
+        };
+        self.leave(job, delivery, track, work, failure).await
     }
 
-    /// Ends work without an outcome: the row is given back, unless an unanswered request may still land on it (R3) or it
-    /// is not ours any more (R7).
-    async fn leave(&self, mut work: Work<'_>, failure: Failure) -> Result<Outcome, Failure> {
-        let ours = !matches!(failure, Failure::Overtaken | Failure::Unsettled { .. });
-        if let (true, Err(unsettled)) = (ours, work.settled().await) {
-            return Err(unsettled);
+    /// Ends work without an outcome. The event is kept first (R9); then the row is given back, unless an unanswered request
+    /// may still land on it (R3) or it is not ours any more (R7).
+    async fn leave(
+        &self,
+        job: &Job<'_>,
+        delivery: &Delivery,
+        track: &mut Track,
+        mut work: Work<'_>,
+        failure: Failure,
+    ) -> Result<Outcome, Failure> {
+        let failure = match failure {
+            Failure::Overtaken | Failure::Unsettled { .. } => failure,
+            failure => work.settled().await.err().unwrap_or(failure),
+        };
+        match &failure {
+            Failure::Overtaken => return Err(failure),
+            Failure::Unsettled { .. } => {
+                self.note_deferral(job.event, track, delivery, &failure).await?;
+                return Err(failure);
+            }
+            // tried again in a moment, by this very delivery
+            Failure::ParentBusy | Failure::NamesChanged | Failure::Ledger { .. } => {}
+            Failure::Never { reason } => self.note_parking(job.event, track, delivery, reason).await?,
+            Failure::NotNow { .. } | Failure::Busy { .. } | Failure::IdReused | Failure::ImpostorKept => {
+                self.note_deferral(job.event, track, delivery, &failure).await?;
+            }
         }
-        if ours && let Err(error) = self.parts.ledger.give_up(work.claim, work.sent).await {
-            tracing::warn!(%error, "the row could not be given back; its lease runs out by itself");
+        let freed = match &track.kept {
+            Some(Outcome::Parked { reason }) => self.parts.ledger.park(work.claim, reason, work.sent).await,
+            _ => self.parts.ledger.give_up(work.claim, work.sent).await,
+        };
+        match freed {
+            Ok(Finished::Done) => {}
+            Ok(Finished::Overtaken) => {
+                track.kept = None;
+                return Err(Failure::Overtaken);
+            }
+            Err(error) => tracing::warn!(%error, "the row could not be given back; its lease runs out by itself"),
         }
         Err(failure)
     }
@@ -178,7 +217,7 @@ fn change<'a>(version: &'a Version, mapped: &'a Mapped) -> Change<'a> {
 }
 
 /// `applied: created`, for the detail of a duplicate.
-fn words(outcome: &Outcome) -> String {
+pub(super) fn words(outcome: &Outcome) -> String {
     match outcome.detail() {
         "" => outcome.name().to_owned(),
         detail => format!("{}: {detail}", outcome.name()),

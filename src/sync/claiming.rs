@@ -35,9 +35,10 @@ impl RowLocks {
     ) -> Result<OwnedMutexGuard<()>, Failure> {
         let turn = self.of(partition);
         let left = deadline.saturating_sub(clock.monotonic());
-        tokio::time::timeout(left, turn.lock_owned())
-            .await
-            .map_err(|_| Failure::not_now("row_busy: other events of this row are being worked on"))
+        tokio::time::timeout(left, turn.lock_owned()).await.map_err(|_| Failure::Busy {
+            reason: "row_busy: other events of this row are being worked on".to_owned(),
+            after: Duration::from_secs(1),
+        })
     }
 
     fn of(&self, partition: &str) -> Arc<Turn> {
@@ -97,7 +98,7 @@ impl Acquire<'_> {
                 };
                 let left = until_ms.saturating_sub(self.clock.now().timestamp_millis());
                 let after = Duration::from_millis(u64::try_from(left).unwrap_or(0)) + self.limits.clock_skew;
-                return Err(Failure::NotNow { reason: reason.to_owned(), after });
+                return Err(Failure::Busy { reason: reason.to_owned(), after });
             }
             tokio::time::sleep(wait).await;
         }

@@ -1,12 +1,13 @@
 //! The flow of one event: filter, map, claim, merge, apply, finish.
 
-use super::HandleEvent;
 use super::claiming::RowLocks;
 use super::environment::Environment;
 use super::failure::Failure;
 use super::filter;
+use super::keep::Track;
 use super::parents::KnownRows;
 use super::pause;
+use super::{HandleEvent, RawEvent};
 use crate::clock::Clock;
 use crate::dataverse::client::Call;
 use crate::domain::delivery::{Channel, Delivery, NotHandled, Report, Unfinished};
@@ -15,6 +16,7 @@ use crate::domain::event::{ChangeEvent, Operation};
 use crate::domain::mapping::Mapping;
 use crate::domain::outcome::Outcome;
 use crate::domain::schema::TableSchema;
+use crate::inbox::{Entry, Inbox, Raw, Slip};
 use crate::ledger::claim::Ledger;
 use async_trait::async_trait;
 use std::collections::BTreeSet;
@@ -32,6 +34,8 @@ pub struct Parts {
     pub mapping: Arc<Mapping>,
     /// Claims.
     pub ledger: Ledger,
+    /// What is owed and parked; `None`: what cannot be finished stays with its sender.
+    pub inbox: Option<Inbox>,
     /// Where rows go.
     pub target: Environment,
     /// Where they come from, if it may be asked.
@@ -65,29 +69,37 @@ impl Engine {
         &self.parts
     }
 
-    async fn outcome(&self, event: &ChangeEvent, delivery: &Delivery) -> Result<Outcome, Failure> {
+    async fn outcome(&self, event: &ChangeEvent, delivery: &Delivery, track: &mut Track) -> Result<Outcome, Failure> {
         let parts = &self.parts;
         let table = match filter::judge(&parts.mapping, event, &parts.tag, parts.organizations.as_ref()) {
             Ok(table) => table,
             Err(ignored) => return Ok(Outcome::Ignored(ignored)),
         };
         filter::supported(event)?;
+        if event.synchronous && delivery.channel == Channel::Webhook && parts.inbox.is_some() {
+            // the sender's user waits for our answer (CONTRACT)
+            return Err(Failure::NotNow { reason: "synchronous_step".to_owned(), after: Duration::ZERO });
+        }
         filter::readable(table)?;
         let limits = &parts.mapping.limits;
         let allowed = match delivery.channel {
             Channel::Webhook => limits.webhook_deadline,
-            Channel::Queue => limits.queue_deadline,
+            Channel::Queue | Channel::Inbox => limits.queue_deadline,
         };
         let deadline = parts.clock.monotonic().saturating_add(allowed);
         let (mut remaps, mut waits) = (0, 0);
         loop {
             let schema = self.schema(&table.target, deadline).await?;
             let ended = match &event.operation {
-                Operation::Link(link) => self.links(event, table, schema, link, true, delivery, deadline).await,
-                Operation::Unlink(link) => self.links(event, table, schema, link, false, delivery, deadline).await,
+                Operation::Link(link) => {
+                    self.links(event, table, schema, link, true, (delivery, deadline), track).await
+                }
+                Operation::Unlink(link) => {
+                    self.links(event, table, schema, link, false, (delivery, deadline), track).await
+                }
                 Operation::Create | Operation::Update | Operation::Upsert | Operation::Delete => {
                     match self.job(event, table, schema)? {
-                        Ok(job) => self.claimed(&job, delivery, deadline).await,
+                        Ok(job) => self.claimed(&job, delivery, deadline, track).await,
                         Err(ignored) => return Ok(Outcome::Ignored(ignored)),
                     }
                 }
@@ -125,17 +137,107 @@ impl Engine {
     }
 }
 
-#[async_trait]
-impl HandleEvent for Engine {
-    async fn handle(&self, event: ChangeEvent, delivery: &Delivery) -> Result<Report, NotHandled> {
+impl Engine {
+    /// Works on an event to its outcome, or keeps it.
+    pub(super) async fn work(
+        &self,
+        event: ChangeEvent,
+        delivery: &Delivery,
+        track: &mut Track,
+    ) -> Result<Report, NotHandled> {
         let (event_id, table, row) = (event.id.id().to_owned(), event.table.clone(), event.row.to_string());
-        match self.outcome(&event, delivery).await {
+        let ended = match self.outcome(&event, delivery, track).await {
+            Ok(outcome) => Ok(outcome),
+            Err(failure) => self.keep(&event, track, delivery, failure).await,
+        };
+        match ended {
             Ok(outcome) => Ok(Report { outcome, event_id, table, row }),
-            Err(Failure::IdReused) => Err(NotHandled::IdReused { event_id, table, row, stored: false }),
+            Err(failure @ (Failure::IdReused | Failure::ImpostorKept)) => {
+                let stored = matches!(failure, Failure::ImpostorKept);
+                Err(NotHandled::IdReused { event_id, table, row, stored })
+            }
             Err(failure) => {
                 let (reason, retry_after) = failure.told();
                 Err(Unfinished { reason, retry_after }.into())
             }
         }
+    }
+
+    /// Works on an inbox entry that is due: the event is taken from the ledger and handled like any other; the entry is
+    /// removed when the event has ended, and moved when it is deferred again. `None`: it had ended before.
+    ///
+    /// # Errors
+    /// [`NotHandled::Unfinished`]: the entry is still there and due.
+    pub async fn resume(&self, slip: &Slip, entry: &Entry, invocation: &str) -> Result<Option<Report>, NotHandled> {
+        let unfinished = |reason: String| Unfinished { reason, retry_after: Duration::from_secs(1) };
+        let Some(inbox) = &self.parts.inbox else { return Err(unfinished("there is no inbox".to_owned()).into()) };
+        let found = self.parts.ledger.event(&entry.partition, &entry.event_key).await;
+        let record = found.map_err(|error| unfinished(error.to_string()))?;
+        let event = match &record {
+            Some(record) if !record.phase.is_ended() => {
+                record.event().map_err(|error| unfinished(format!("ledger record is corrupt: {error}")))?
+            }
+            _ => None,
+        };
+        let (Some(record), Some(event)) = (record, event) else {
+            inbox.settle(slip).await.map_err(|error| unfinished(error.to_string()))?;
+            return Ok(None);
+        };
+        let delivery = Delivery {
+            channel: Channel::Inbox,
+            arrival_ms: record.arrival_ms,
+            delivery_count: entry.attempts.saturating_add(1),
+            invocation: invocation.to_owned(),
+            traceparent: None,
+        };
+        let mut track = Track { slip: Some((slip.clone(), entry.clone())), ..Track::default() };
+        let report = match self.work(event, &delivery, &mut track).await {
+            Ok(report) => report,
+            // parked beside the event that has the id: nothing is owed under this entry any more
+            Err(NotHandled::IdReused { stored: true, .. }) => {
+                inbox.settle(slip).await.map_err(|error| unfinished(error.to_string()))?;
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        // it waited without its row; from now on it is known where it belongs
+        if track.partition.as_ref().is_some_and(|partition| *partition != entry.partition) {
+            let ended = self.parts.ledger.end_waiting(&entry.partition, &entry.event_key, &report.outcome).await;
+            ended.map_err(|error| unfinished(error.to_string()))?;
+        }
+        if !matches!(report.outcome, Outcome::Deferred { .. }) {
+            inbox.settle(slip).await.map_err(|error| unfinished(error.to_string()))?;
+        }
+        Ok(Some(report))
+    }
+}
+
+#[async_trait]
+impl HandleEvent for Engine {
+    async fn handle(&self, event: ChangeEvent, delivery: &Delivery) -> Result<Report, NotHandled> {
+        self.work(event, delivery, &mut Track::default()).await
+    }
+
+    async fn keep_raw(&self, raw: RawEvent, delivery: &Delivery) -> Result<Report, NotHandled> {
+        let unfinished = |reason: String| Unfinished { reason, retry_after: Duration::from_secs(60) };
+        let Some(inbox) = &self.parts.inbox else { return Err(unfinished(raw.problem).into()) };
+        let now_ms = self.parts.clock.now().timestamp_millis();
+        let reason = format!("undecodable: {}", raw.problem);
+        let kept = Raw {
+            bytes: raw.body,
+            headers: raw.headers,
+            channel: delivery.channel,
+            first_ms: now_ms,
+            attempts: 0,
+            table: String::new(),
+            event: None,
+        };
+        inbox.park_raw(&kept, &reason, now_ms).await.map_err(|error| unfinished(error.to_string()))?;
+        Ok(Report {
+            outcome: Outcome::Parked { reason },
+            event_id: String::new(),
+            table: String::new(),
+            row: String::new(),
+        })
     }
 }

@@ -18,6 +18,8 @@ const MUCH_LATER: Duration = Duration::from_secs(60);
 pub(super) enum Failure {
     /// Not now. The event must be kept and repeated.
     NotNow { reason: String, after: Duration },
+    /// Somebody works on the row.
+    Busy { reason: String, after: Duration },
     /// Not without a person: repeating alone does not help.
     Never { reason: String },
     /// A request may still take effect: the row stays ours until the lease runs out (PROTOCOL R3).
@@ -30,6 +32,10 @@ pub(super) enum Failure {
     NamesChanged,
     /// The id belongs to other content.
     IdReused,
+    /// It does, and what came was parked beside it.
+    ImpostorKept,
+    /// Ledger or inbox cannot be reached: nothing can be kept, so nothing may be acknowledged.
+    Ledger { reason: String, after: Duration },
 }
 
 impl Failure {
@@ -41,15 +47,32 @@ impl Failure {
         Self::Never { reason: reason.into() }
     }
 
+    pub(super) fn ledger(reason: impl Into<String>) -> Self {
+        Self::Ledger { reason: reason.into(), after: LATER }
+    }
+
+    /// Whether it is the ledger that failed: then the event cannot be kept either.
+    pub(super) fn is_of_the_ledger(&self) -> bool {
+        matches!(self, Self::Ledger { .. })
+    }
+
+    /// Whether it was an attempt: a row that is busy is none (PROTOCOL "Smaller").
+    pub(super) fn counts(&self) -> bool {
+        !matches!(self, Self::ParentBusy | Self::Overtaken | Self::Busy { .. })
+    }
+
     /// When to come back, at the earliest, and why.
     pub(super) fn told(&self) -> (String, Duration) {
         match self {
-            Self::NotNow { reason, after } | Self::Unsettled { reason, after } => (reason.clone(), *after),
+            Self::NotNow { reason, after }
+            | Self::Busy { reason, after }
+            | Self::Unsettled { reason, after }
+            | Self::Ledger { reason, after } => (reason.clone(), *after),
             Self::Never { reason } => (reason.clone(), MUCH_LATER),
             Self::ParentBusy => ("parent_busy: another worker holds the parent's row".to_owned(), LATER),
             Self::Overtaken => ("overtaken: another worker holds the row".to_owned(), LATER),
             Self::NamesChanged => ("the target's names keep changing".to_owned(), MUCH_LATER),
-            Self::IdReused => ("the id was used with other content".to_owned(), MUCH_LATER),
+            Self::IdReused | Self::ImpostorKept => ("the id was used with other content".to_owned(), MUCH_LATER),
         }
     }
 
@@ -69,13 +92,13 @@ impl From<LedgerError> for Failure {
         let reason = error.to_string();
         match error {
             LedgerError::Store(StoreError::Unavailable { after, .. }) => {
-                Self::NotNow { reason, after: after.unwrap_or(LATER) }
+                Self::Ledger { reason, after: after.unwrap_or(LATER) }
             }
             LedgerError::Store(StoreError::Unknown(_) | StoreError::Conflict) | LedgerError::Contended => {
-                Self::not_now(reason)
+                Self::ledger(reason)
             }
             LedgerError::Store(StoreError::Corrupt(_) | StoreError::TooLarge(_)) | LedgerError::Payload(_) => {
-                Self::Never { reason }
+                Self::Ledger { reason, after: MUCH_LATER }
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::engine::Engine;
 use super::failure::Failure;
+use super::keep::Track;
 use super::links::{End, LinkJob};
 use crate::domain::delivery::Delivery;
 use crate::domain::event::{ChangeEvent, Link, Operation};
@@ -38,8 +39,8 @@ impl Engine {
         schema: Arc<TableSchema>,
         link: &Link,
         present: bool,
-        delivery: &Delivery,
-        deadline: Duration,
+        (delivery, deadline): (&Delivery, Duration),
+        track: &mut Track,
     ) -> Result<Outcome, Failure> {
         let RowRef::Id(own_id) = event.row else {
             return Err(Failure::never("identity_missing: a link names its rows by GUID"));
@@ -63,7 +64,7 @@ impl Engine {
             };
             let (schema, groups, link) = (Arc::clone(&schema), Groups::default(), Some(link));
             let job = Job { event, table, schema, groups, mapped, row, partition, link };
-            let ended = self.claimed(&job, delivery, deadline).await?;
+            let ended = self.claimed(&job, delivery, deadline, track).await?;
             if !matches!(outcome, Outcome::Applied(_)) || matches!(ended, Outcome::Applied(_)) {
                 outcome = ended;
             }

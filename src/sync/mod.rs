@@ -8,6 +8,7 @@ pub mod environment;
 mod failure;
 mod filter;
 mod job;
+mod keep;
 mod links;
 mod lookups;
 mod parents;
@@ -28,4 +29,21 @@ pub trait HandleEvent: Send + Sync + std::fmt::Debug {
     /// [`NotHandled::Unfinished`] when the event is neither finished nor stored: the sender must keep it;
     /// [`NotHandled::IdReused`] when its id belongs to other content.
     async fn handle(&self, event: ChangeEvent, delivery: &Delivery) -> Result<Report, NotHandled>;
+
+    /// Keeps what could not be understood, as it came, for a person (CONTRACT `undecodable`).
+    ///
+    /// # Errors
+    /// [`NotHandled::Unfinished`] when it could not be stored: the sender must keep it.
+    async fn keep_raw(&self, raw: RawEvent, delivery: &Delivery) -> Result<Report, NotHandled>;
+}
+
+/// A delivery that could not be understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawEvent {
+    /// The body, any bytes.
+    pub body: Vec<u8>,
+    /// Headers or properties that help to understand it; no secrets.
+    pub headers: Vec<(String, String)>,
+    /// What was not understood, and where.
+    pub problem: String,
 }

@@ -27,6 +27,8 @@ pub(super) struct Work<'a> {
     pub(super) limits: &'a Limits,
     /// No request starts after this moment of the monotonic clock.
     pub(super) deadline: Duration,
+    /// Whether the delivery may wait for a place at the gate: a webhook is stored and answered instead (P5).
+    pub(super) patient: bool,
     /// Passed on to the target's traces.
     pub(super) traces: Call,
     /// Whether anything was sent that may change the target.
@@ -45,7 +47,8 @@ impl Work<'_> {
 
     /// Waits for a place at the gate and for a lease that is long enough; the permit must live as long as the request.
     pub(super) async fn ready(&mut self) -> Result<(Call, Permit), Failure> {
-        let permit = self.target.gate.enter(self.left()).await.map_err(|refusal| match refusal {
+        let patience = if self.patient { self.left() } else { Duration::ZERO };
+        let permit = self.target.gate.enter(patience).await.map_err(|refusal| match refusal {
             NotNow::Closed { after } => Failure::NotNow { reason: refusal.to_string(), after },
             NotNow::Full { .. } => Failure::not_now(refusal.to_string()),
         })?;

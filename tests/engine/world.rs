@@ -11,6 +11,7 @@ use dataverse_sync::domain::decode::{DecodeLimits, Decoded, Inbound, Item, decod
 use dataverse_sync::domain::delivery::{Channel, Delivery, NotHandled, Report};
 use dataverse_sync::domain::event::ChangeEvent;
 use dataverse_sync::domain::mapping::Mapping;
+use dataverse_sync::inbox::Inbox;
 use dataverse_sync::ledger::claim::{Ledger, LedgerLimits};
 use dataverse_sync::ledger::memory::MemoryStore;
 use dataverse_sync::ledger::store::Store;
@@ -43,6 +44,8 @@ pub struct World {
     pub store: Arc<LossyStore>,
     pub clock: TokioClock,
     pub mapping: Mapping,
+    /// The inbox, if the world has one.
+    pub inbox: Option<Arc<dyn dataverse_sync::inbox::store::Store>>,
     collector: Collector,
     person: Origin,
 }
@@ -80,7 +83,7 @@ impl World {
             source.subscribe(step.image(Image::All));
         }
         let person = source.person();
-        Self { source, target, store, clock: TokioClock::new(0), mapping, collector, person }
+        Self { source, target, store, clock: TokioClock::new(0), mapping, inbox: None, collector, person }
     }
 
     /// An instance of the handler: caches of its own, the ledger shared.
@@ -108,6 +111,7 @@ impl World {
         Engine::new(Parts {
             mapping: Arc::new(self.mapping.clone()),
             ledger: Ledger::new(store, Arc::clone(&clock), ledger_limits),
+            inbox: self.inbox.clone().map(Inbox::new),
             target: environment(&self.target),
             source: Some(environment(&self.source)),
             clock,

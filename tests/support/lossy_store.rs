@@ -123,7 +123,7 @@ impl Store for LossyStore {
         expect: Expect,
     ) -> Result<Etag, StoreError> {
         self.writes.fetch_add(1, Ordering::SeqCst);
-        let fault = self.commits.lock().unwrap().pop_front().unwrap_or(Fault::None);
+        let fault = self.commits.lock().unwrap().pop_front().unwrap_or_else(|| self.draw());
         match fault {
             Fault::None => self.inner.put_event(partition, event_key, record, expect).await,
             Fault::AfterEffect => {

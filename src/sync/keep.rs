@@ -1,0 +1,216 @@
+//! Keeping what cannot be finished now (P1, P5): the event goes into the ledger, an entry into the inbox, and only then
+//! is it acknowledged.
+//!
+//! * **With the claim (R9, R11).** What nobody redelivers (webhooks), and messages that come a second time, get an inbox
+//!   entry *beside* the claim, durable before the first request to the target. It is due after the lease has ended, so
+//!   it is also how abandoned claims are found. Nobody removes it when the work ends well: whoever comes by finds the
+//!   event done and removes it then ("lazily").
+//! * **On deferral (R9, M14)** the entry is written before the row is given back and before the acknowledgement.
+//! * **On parking** the parked entry comes first, then the ledger's record says parked; the payload stays.
+//! * **Without a claim** (the row is busy, the target cannot even be asked for its metadata) the event is stored in the
+//!   partition of its row, or, while that is not known, in a waiting partition of its own; then the entry is written.
+//! * **Overtaken (R7).** Somebody else holds the row: if the event is done it is a duplicate, otherwise it is made sure
+//!   that it is owed. It is never a success.
+//! * If ledger or inbox cannot be reached the event is not acknowledged: its sender keeps it.
+
+use super::engine::Engine;
+use super::failure::Failure;
+use super::pause::jitter;
+use crate::domain::delivery::{Channel, Delivery};
+use crate::domain::event::ChangeEvent;
+use crate::domain::outcome::Outcome;
+use crate::inbox::{Entry, Inbox, InboxError, Raw, Slip};
+use crate::ledger::owed::Owed;
+use crate::ledger::parked::Parking;
+use crate::ledger::record::event_key;
+use chrono::DateTime;
+use std::time::Duration;
+
+/// First and longest pause before a deferred event is tried again.
+const AGAIN_MIN: Duration = Duration::from_secs(1);
+const AGAIN_MAX: Duration = Duration::from_secs(900);
+/// An entry written beside a claim is due this long after the lease's end, the skew included: its worker is dead then.
+const ABANDONED_AFTER: Duration = Duration::from_secs(1);
+
+/// One delivery's way through the engine, as far as keeping needs to know it.
+#[derive(Debug, Default)]
+pub(super) struct Track {
+    /// The ledger partition, once the event was mapped.
+    pub(super) partition: Option<String>,
+    /// The event's entry in the inbox, if it has one.
+    pub(super) slip: Option<(Slip, Entry)>,
+    /// How it was kept, if it was, before the row was given back.
+    pub(super) kept: Option<Outcome>,
+}
+
+impl Engine {
+    /// The entry of an event, due `after` from now.
+    fn entry(&self, event: &ChangeEvent, track: &Track, delivery: &Delivery, after: Duration, reason: &str) -> Entry {
+        let now_ms = self.parts.clock.now().timestamp_millis();
+        let due_ms = now_ms.saturating_add(i64::try_from(after.as_millis()).unwrap_or(i64::MAX));
+        let partition = track.partition.clone().unwrap_or_else(|| format!("wait:{}", event.id.fingerprint()));
+        let before = track.slip.as_ref().map(|(_, entry)| entry);
+        Entry {
+            partition,
+            event_key: event_key(&event.id),
+            due_ms,
+            first_ms: before.map_or(now_ms, |entry| entry.first_ms),
+            attempts: before.map_or(0, |entry| entry.attempts),
+            reason: reason.to_owned(),
+            table: event.table.clone(),
+            channel: before.map_or(delivery.channel, |entry| entry.channel),
+        }
+    }
+
+    /// Whether an event is written into the inbox beside its claim.
+    pub(super) fn owes_from_the_start(delivery: &Delivery, track: &Track) -> bool {
+        let alone = match delivery.channel {
+            Channel::Webhook => true,
+            Channel::Queue => delivery.delivery_count >= 2,
+            Channel::Inbox => false,
+        };
+        alone && track.slip.is_none()
+    }
+
+    /// The entry beside the claim.
+    pub(super) async fn owe_beside(
+        &self,
+        event: &ChangeEvent,
+        track: &Track,
+        delivery: &Delivery,
+    ) -> Result<Option<(Slip, Entry)>, Failure> {
+        let Some(inbox) = self.parts.inbox.as_ref().filter(|_| Self::owes_from_the_start(delivery, track)) else {
+            return Ok(None);
+        };
+        let limits = &self.parts.mapping.limits;
+        let after = limits.lease + limits.clock_skew + ABANDONED_AFTER;
+        let entry = self.entry(event, track, delivery, after, "claimed");
+        let slip = inbox.owe(&entry).await.map_err(unkept)?;
+        Ok(Some((slip, entry)))
+    }
+
+    /// Writes the entry for another try; before the row is given back.
+    pub(super) async fn note_deferral(
+        &self,
+        event: &ChangeEvent,
+        track: &mut Track,
+        delivery: &Delivery,
+        failure: &Failure,
+    ) -> Result<(), Failure> {
+        let Some(inbox) = &self.parts.inbox else { return Ok(()) };
+        let (reason, after) = failure.told();
+        let tried = track.slip.as_ref().map_or(0, |(_, entry)| entry.attempts);
+        let attempts = if failure.counts() { tried.saturating_add(1) } else { tried };
+        let after = after.max(again_after(attempts));
+        let entry = Entry { attempts, ..self.entry(event, track, delivery, after, &reason) };
+        if let Some(why) = self.exhausted(&entry) {
+            return self.note_parking(event, track, delivery, &format!("{why}: {reason}")).await;
+        }
+        let slip = match &track.slip {
+            Some((slip, _)) => inbox.reschedule(slip, &entry).await,
+            None => inbox.owe(&entry).await,
+        };
+        let retry_at = DateTime::from_timestamp_millis(entry.due_ms).unwrap_or_default();
+        track.slip = Some((slip.map_err(unkept)?, entry));
+        track.kept = Some(Outcome::Deferred { retry_at, reason });
+        Ok(())
+    }
+
+    /// Too many attempts, or too old: a person must look.
+    fn exhausted(&self, entry: &Entry) -> Option<&'static str> {
+        let limits = &self.parts.mapping.limits;
+        let age_ms = self.parts.clock.now().timestamp_millis().saturating_sub(entry.first_ms);
+        if entry.attempts >= limits.attempts_max {
+            return Some("attempts_exhausted");
+        }
+        (i128::from(age_ms) > i128::try_from(limits.age_max.as_millis()).unwrap_or(i128::MAX)).then_some("too_old")
+    }
+
+    /// Writes the parked entry; the ledger's record follows.
+    pub(super) async fn note_parking(
+        &self,
+        event: &ChangeEvent,
+        track: &mut Track,
+        delivery: &Delivery,
+        reason: &str,
+    ) -> Result<(), Failure> {
+        let Some(inbox) = &self.parts.inbox else { return Ok(()) };
+        let entry = self.entry(event, track, delivery, Duration::ZERO, reason);
+        inbox.park(&entry, reason, self.parts.clock.now().timestamp_millis()).await.map_err(unkept)?;
+        track.kept = Some(Outcome::Parked { reason: reason.to_owned() });
+        Ok(())
+    }
+
+    /// Keeps an event whose work ended without an outcome and without being kept on the way.
+    pub(super) async fn keep(
+        &self,
+        event: &ChangeEvent,
+        track: &mut Track,
+        delivery: &Delivery,
+        failure: Failure,
+    ) -> Result<Outcome, Failure> {
+        if let Some(kept) = track.kept.take() {
+            return Ok(kept);
+        }
+        let Some(inbox) = &self.parts.inbox else { return Err(failure) };
+        if failure.is_of_the_ledger() {
+            return Err(failure);
+        }
+        if matches!(failure, Failure::IdReused) {
+            return self.keep_impostor(inbox, event, track, delivery).await;
+        }
+        let entry = self.entry(event, track, delivery, Duration::ZERO, "");
+        match self.parts.ledger.owe(&entry.partition, event, delivery.arrival_ms).await? {
+            Owed::Known { outcome: Some(outcome), .. } => return Ok(Outcome::Duplicate(super::apply::words(&outcome))),
+            Owed::New | Owed::Known { outcome: None, .. } => {}
+            Owed::IdReused => return self.keep_impostor(inbox, event, track, delivery).await,
+        }
+        if let Failure::Never { reason } = &failure {
+            self.note_parking(event, track, delivery, reason).await?;
+        } else {
+            self.note_deferral(event, track, delivery, &failure).await?;
+        }
+        if let Some(Outcome::Parked { reason }) = &track.kept {
+            match self.parts.ledger.park_event(&entry.partition, &entry.event_key, reason).await? {
+                Parking::Parked | Parking::Missing => {}
+                Parking::Done(outcome) => return Ok(Outcome::Duplicate(super::apply::words(&outcome))),
+                // somebody works on it: whatever comes of that is said there
+                Parking::Busy { .. } => return Err(failure),
+            }
+        }
+        track.kept.take().ok_or(failure)
+    }
+
+    /// The same id with other content: kept as it came, beside the event whose id it uses.
+    async fn keep_impostor(
+        &self,
+        inbox: &Inbox,
+        event: &ChangeEvent,
+        track: &Track,
+        delivery: &Delivery,
+    ) -> Result<Outcome, Failure> {
+        let entry = self.entry(event, track, delivery, Duration::ZERO, "id_reused");
+        let bytes = serde_json::to_vec(event).map_err(|error| Failure::never(error.to_string()))?;
+        let raw = Raw {
+            bytes,
+            headers: Vec::new(),
+            channel: delivery.channel,
+            first_ms: entry.first_ms,
+            attempts: 0,
+            table: event.table.clone(),
+            event: Some((entry.partition, entry.event_key)),
+        };
+        inbox.park_raw(&raw, "id_reused", self.parts.clock.now().timestamp_millis()).await.map_err(unkept)?;
+        Err(Failure::ImpostorKept)
+    }
+}
+
+/// From 1 s doubling to 15 min, less up to half by chance, so that what was deferred together does not come back together.
+fn again_after(attempts: u32) -> Duration {
+    let full = AGAIN_MIN.saturating_mul(1 << attempts.min(16)).min(AGAIN_MAX);
+    full.mul_f64(0.5 + jitter() / 2.0)
+}
+
+fn unkept(error: InboxError) -> Failure {
+    Failure::ledger(format!("the inbox cannot be used: {error}"))
+}
