@@ -20,6 +20,9 @@ pub struct QueueSettings {
     pub lock_duration: Duration,
     /// Deliveries after which a message is dead-lettered (the service's default is 10).
     pub max_delivery_count: u32,
+    /// Between giving a message back and its next delivery: two round trips to a broker, which a local queue has not.
+    /// Without it a handler that is gone for some milliseconds uses all deliveries up, which no real broker allows.
+    pub redelivery_delay: Duration,
     /// Within this time a second message with the same id is accepted and dropped; `None` = off (the default).
     pub duplicate_window: Option<Duration>,
     /// The wall-clock time at which the queue's clock starts.
@@ -31,6 +34,7 @@ impl Default for QueueSettings {
         Self {
             lock_duration: Duration::from_secs(60),
             max_delivery_count: 10,
+            redelivery_delay: Duration::ZERO,
             duplicate_window: None,
             start: DateTime::UNIX_EPOCH + TimeDelta::seconds(1_768_471_200),
         }
@@ -206,14 +210,21 @@ impl Queue {
         self.settle(token, |state, _| state.counts.completed += 1)
     }
 
-    /// Gives a message back: it is delivered again at once, or dead-lettered when its deliveries are used up.
+    /// Gives a message back: it is delivered again after `redelivery_delay`, or dead-lettered when its deliveries are
+    /// used up.
     ///
     /// # Errors
     /// When the lock is lost.
     pub fn abandon(&self, token: Uuid) -> Result<(), LockLost> {
         self.settle(token, |state, message| {
             state.counts.abandoned += 1;
+            let (delay, sequence) = (self.0.settings.redelivery_delay, message.sequence_number);
             self.give_back(state, message);
+            if !delay.is_zero()
+                && let Some(message) = state.ready.remove(&sequence)
+            {
+                state.scheduled.insert((Instant::now() + delay, sequence), message);
+            }
         })
     }
 
