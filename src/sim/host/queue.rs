@@ -20,8 +20,7 @@ pub struct QueueSettings {
     pub lock_duration: Duration,
     /// Deliveries after which a message is dead-lettered (the service's default is 10).
     pub max_delivery_count: u32,
-    /// Between giving a message back and its next delivery: two round trips to a broker, which a local queue has not.
-    /// Without it a handler that is gone for some milliseconds uses all deliveries up, which no real broker allows.
+    /// From giving a message back to its next delivery: a broker's round trips. With 0 all deliveries take milliseconds.
     pub redelivery_delay: Duration,
     /// Within this time a second message with the same id is accepted and dropped; `None` = off (the default).
     pub duplicate_window: Option<Duration>,
@@ -210,21 +209,14 @@ impl Queue {
         self.settle(token, |state, _| state.counts.completed += 1)
     }
 
-    /// Gives a message back: it is delivered again after `redelivery_delay`, or dead-lettered when its deliveries are
-    /// used up.
+    /// Gives a message back: after `redelivery_delay` it is delivered again, or dead-lettered if it was the last time.
     ///
     /// # Errors
     /// When the lock is lost.
     pub fn abandon(&self, token: Uuid) -> Result<(), LockLost> {
         self.settle(token, |state, message| {
             state.counts.abandoned += 1;
-            let (delay, sequence) = (self.0.settings.redelivery_delay, message.sequence_number);
-            self.give_back(state, message);
-            if !delay.is_zero()
-                && let Some(message) = state.ready.remove(&sequence)
-            {
-                state.scheduled.insert((Instant::now() + delay, sequence), message);
-            }
+            self.give_back(state, message, self.0.settings.redelivery_delay);
         })
     }
 
@@ -348,7 +340,7 @@ impl Queue {
         for token in lost {
             if let Some(locked) = state.locked.remove(&token) {
                 state.counts.locks_lost += 1;
-                self.give_back(state, locked.message);
+                self.give_back(state, locked.message, Duration::ZERO);
             }
         }
         if state.may_expire {
@@ -359,11 +351,13 @@ impl Queue {
     }
 
     /// A message keeps its place in the queue when it comes back; when its deliveries are used up, it is buried.
-    fn give_back(&self, state: &mut State, message: Message) {
-        if message.delivery_count < self.0.settings.max_delivery_count {
+    fn give_back(&self, state: &mut State, message: Message, delay: Duration) {
+        if message.delivery_count >= self.0.settings.max_delivery_count {
+            self.bury(state, message, "MaxDeliveryCountExceeded");
+        } else if delay.is_zero() {
             state.ready.insert(message.sequence_number, message);
         } else {
-            self.bury(state, message, "MaxDeliveryCountExceeded");
+            state.scheduled.insert((Instant::now() + delay, message.sequence_number), message);
         }
     }
 
