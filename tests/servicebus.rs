@@ -36,6 +36,7 @@ async fn world(settings: BrokerSettings) -> World {
         duplicate_window: Some(Duration::from_secs(600)),
         lock_duration: Duration::from_secs(300),
         start: clock.now(),
+        ..QueueSettings::default()
     });
     let settings = BrokerSettings { shared_key: Some((POLICY.to_owned(), KEY.to_owned())), ..settings };
     let server = serve_broker(BTreeMap::from([(NAME.to_owned(), queue.clone())]), settings, 0).await.unwrap();

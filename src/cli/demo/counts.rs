@@ -28,7 +28,7 @@ impl Counts {
         let Ok(json) = serde_json::from_str::<Json>(&line.text) else { return };
         let text = |name: &str| json.get(name).and_then(Json::as_str);
         match text("message") {
-            // the engine says it as well; the line of the way in names the row
+            // the line that names the row is the one per event
             Some("handled") if json.get("row").is_some() => {
                 let key = (text("outcome").unwrap_or_default(), text("detail").unwrap_or_default());
                 *self.lock().outcomes.entry((key.0.to_owned(), key.1.to_owned())).or_default() += 1;

@@ -44,6 +44,8 @@ const CONNECTION: &str = "DemoStorage";
 /// Between "no such row" and the insert of an upsert.
 const RACE_WINDOW: Duration = Duration::from_millis(120);
 const LATENCY: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(16));
+/// Between giving a message back to the broker and its next delivery.
+const REDELIVERY: Duration = Duration::from_millis(20);
 /// Requests that the log keeps in full.
 const LOG_ENTRIES_MAX: usize = 50_000;
 
@@ -195,7 +197,7 @@ fn host(
         instances: INSTANCES,
         environment,
         keys: FunctionKeys { host: vec![KEY.to_owned()], ..FunctionKeys::default() },
-        queue: QueueSettings { lock_duration: plan.lock, ..QueueSettings::default() },
+        queue: QueueSettings { lock_duration: plan.lock, redelivery_delay: REDELIVERY, ..QueueSettings::default() },
         log: Log::listening(move |line| listener.line(line)),
         ..HostSettings::new(root)
     })

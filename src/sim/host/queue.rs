@@ -20,6 +20,8 @@ pub struct QueueSettings {
     pub lock_duration: Duration,
     /// Deliveries after which a message is dead-lettered (the service's default is 10).
     pub max_delivery_count: u32,
+    /// From giving a message back to its next delivery: a broker's round trips. With 0 all deliveries take milliseconds.
+    pub redelivery_delay: Duration,
     /// Within this time a second message with the same id is accepted and dropped; `None` = off (the default).
     pub duplicate_window: Option<Duration>,
     /// The wall-clock time at which the queue's clock starts.
@@ -31,6 +33,7 @@ impl Default for QueueSettings {
         Self {
             lock_duration: Duration::from_secs(60),
             max_delivery_count: 10,
+            redelivery_delay: Duration::ZERO,
             duplicate_window: None,
             start: DateTime::UNIX_EPOCH + TimeDelta::seconds(1_768_471_200),
         }
@@ -206,14 +209,14 @@ impl Queue {
         self.settle(token, |state, _| state.counts.completed += 1)
     }
 
-    /// Gives a message back: it is delivered again at once, or dead-lettered when its deliveries are used up.
+    /// Gives a message back: after `redelivery_delay` it is delivered again, or dead-lettered if it was the last time.
     ///
     /// # Errors
     /// When the lock is lost.
     pub fn abandon(&self, token: Uuid) -> Result<(), LockLost> {
         self.settle(token, |state, message| {
             state.counts.abandoned += 1;
-            self.give_back(state, message);
+            self.give_back(state, message, self.0.settings.redelivery_delay);
         })
     }
 
@@ -337,7 +340,7 @@ impl Queue {
         for token in lost {
             if let Some(locked) = state.locked.remove(&token) {
                 state.counts.locks_lost += 1;
-                self.give_back(state, locked.message);
+                self.give_back(state, locked.message, Duration::ZERO);
             }
         }
         if state.may_expire {
@@ -348,11 +351,13 @@ impl Queue {
     }
 
     /// A message keeps its place in the queue when it comes back; when its deliveries are used up, it is buried.
-    fn give_back(&self, state: &mut State, message: Message) {
-        if message.delivery_count < self.0.settings.max_delivery_count {
+    fn give_back(&self, state: &mut State, message: Message, delay: Duration) {
+        if message.delivery_count >= self.0.settings.max_delivery_count {
+            self.bury(state, message, "MaxDeliveryCountExceeded");
+        } else if delay.is_zero() {
             state.ready.insert(message.sequence_number, message);
         } else {
-            self.bury(state, message, "MaxDeliveryCountExceeded");
+            state.scheduled.insert((Instant::now() + delay, message.sequence_number), message);
         }
     }
 

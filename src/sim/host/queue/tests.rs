@@ -47,6 +47,19 @@ async fn a_renewed_lock_holds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_abandoned_message_takes_the_broker_s_time_to_come_back() {
+    let redelivery_delay = Duration::from_millis(20);
+    let queue = Queue::new(QueueSettings { redelivery_delay, ..QueueSettings::default() });
+    queue.send(NewMessage::new("a"));
+    let start = Instant::now();
+    let first = queue.receive().await;
+    queue.abandon(first.token).unwrap();
+    assert_eq!(queue.pending(), 1);
+    assert_eq!(queue.receive().await.message.delivery_count, 2);
+    assert_eq!(start.elapsed(), redelivery_delay);
+}
+
+#[tokio::test(start_paused = true)]
 async fn duplicates_within_the_window_are_dropped() {
     let queue = queue(10, Some(Duration::from_secs(600)));
     assert!(queue.send(NewMessage::new("a").id("1")).is_some());
