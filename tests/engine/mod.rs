@@ -2,6 +2,7 @@
 
 mod budget;
 mod faults;
+mod fencing;
 mod links;
 mod orders;
 mod parents;

@@ -1,7 +1,7 @@
 //! Orders, repetitions and parallel deliveries.
 
 use super::world::{PLAIN, World, account, deliver, redeliver, words};
-use dataverse_sync::sim::dataverse::RaisedEvent;
+use dataverse_sync::sim::dataverse::{Collector, Image, RaisedEvent, Sink, Step};
 use serde_json::json;
 
 #[tokio::test(start_paused = true)]
@@ -104,4 +104,19 @@ async fn a_recreated_row_keeps_nothing_of_its_former_life() {
         }
         world.assert_equal();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_we_wrote_ourselves_does_not_come_back() {
+    let world = World::new(PLAIN);
+    let instance = world.instance();
+    let echo = Collector::default();
+    let step = Step::new(uuid::Uuid::from_u128(900), "account", Sink::Collect(echo.clone()));
+    world.target.subscribe(step.image(Image::All));
+    world.create("account", account("A"));
+    redeliver(&instance, &world.events().await[0]).await;
+    world.target.idle().await;
+    let raised = echo.take();
+    assert_eq!(raised.len(), 1, "the target raises an event of its own");
+    assert_eq!(words(&deliver(&instance, &raised[0]).await.unwrap()), "ignored: own_echo");
 }

@@ -90,7 +90,11 @@ impl World {
 
     /// An instance whose wall clock is off, on a ledger that may misbehave.
     pub fn instance_on(&self, store: Arc<dyn Store>, skew_ms: i64) -> Engine {
-        let clock: Arc<dyn Clock> = Arc::new(self.clock.skewed(skew_ms));
+        self.instance_at(store, Arc::new(self.clock.skewed(skew_ms)))
+    }
+
+    /// An instance with a clock of its own.
+    pub fn instance_at(&self, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Engine {
         let limits = &self.mapping.limits;
         let environment = |stand_in: &Environment| {
             let gate = Gate::new(Arc::clone(&clock), 8);

@@ -3,12 +3,15 @@
 use crate::support::clock::TestClock;
 use crate::support::events::update;
 use crate::support::lossy_store::{Fault, LossyStore};
+use crate::support::slow_store::SlowStore;
 use dataverse_sync::clock::Clock;
 use dataverse_sync::domain::event::{ChangeEvent, EventId};
 use dataverse_sync::domain::outcome::{Applied, Outcome};
 use dataverse_sync::domain::row::RowState;
 use dataverse_sync::domain::value::{Columns, Value};
+use dataverse_sync::domain::version::{Rank, Stamp, Version};
 use dataverse_sync::ledger::claim::{Claim, ClaimRequest, Claimed, Finished, Ledger, LedgerError, LedgerLimits};
+use dataverse_sync::ledger::hold::{Hold, Holding};
 use dataverse_sync::ledger::purge::Expiring;
 use dataverse_sync::ledger::record::{Phase, event_key};
 use dataverse_sync::ledger::store::{Store, StoreError};
@@ -142,6 +145,40 @@ pub async fn giving_up_leaves_the_event_owed_and_the_row_free(world: World) {
     assert_eq!(again.arrival_ms, 7, "arrival is stamped once");
 }
 
+pub async fn the_arrival_of_the_first_sight_counts_for_every_later_claim(world: World) {
+    let (worker, event) = (world.worker(), world.event("e"));
+    let mut claim = world.must_claim(&worker, &event).await;
+    worker.give_up(&mut claim, false).await.unwrap();
+    for ledger in [&worker, &world.worker()] {
+        let request =
+            ClaimRequest { partition: &world.partition, event: &event, arrival_ms: 99, token: Uuid::new_v4() };
+        let Claimed::Acquired(mut again) = ledger.claim(&request, &|_, _| BTreeSet::new()).await.unwrap() else {
+            panic!("the row is free")
+        };
+        assert_eq!(again.arrival_ms, 7);
+        ledger.give_up(&mut again, false).await.unwrap();
+    }
+}
+
+pub async fn a_remembered_row_does_not_make_a_known_event_new(world: World) {
+    let (worker, event) = (world.worker(), world.event("e"));
+    for attempt in 1..=3 {
+        let mut claim = world.must_claim(&worker, &event).await;
+        assert_eq!(claim.attempts, attempt);
+        worker.give_up(&mut claim, false).await.unwrap();
+    }
+}
+
+pub async fn a_lease_counts_from_before_its_write_was_sent(world: World) {
+    let takes = Duration::from_secs(10);
+    let store = SlowStore { inner: Arc::clone(&world.store), clock: world.clock.clone(), commit_takes: takes };
+    let worker = world.worker_on(Arc::new(store), world.clock.clone());
+    let mut claim = world.must_claim(&worker, &world.event("e")).await;
+    assert_eq!(claim.holds_for(world.clock.monotonic()), LEASE - takes);
+    assert_eq!(worker.renew(&mut claim).await.unwrap(), Finished::Done);
+    assert_eq!(claim.holds_for(world.clock.monotonic()), LEASE - takes);
+}
+
 pub async fn what_was_sent_stays_touched_after_giving_up(world: World) {
     let (worker, event) = (world.worker(), world.event("e"));
     for (sent, touched) in [(false, 0), (true, 1)] {
@@ -183,6 +220,21 @@ pub async fn a_late_finish_of_an_overtaken_worker_changes_nothing(world: World) 
     assert!(matches!(world.phase(&event).await, Some(Phase::Claimed(_))), "the taker still holds it");
     assert_eq!(quick.finish(&mut taken, state_with("right"), &UPDATED).await.unwrap(), Finished::Done);
     let row = world.store.read(&world.partition, "event:e").await.unwrap().row.unwrap().record;
+    assert_eq!(row.state.values, state_with("right").values);
+}
+
+pub async fn a_late_finish_leaves_the_row_to_whoever_took_it_for_another_event(world: World) {
+    let slow = world.worker();
+    let mut stale = world.must_claim(&slow, &world.event("e")).await;
+    world.clock.advance(LEASE + SKEW);
+    let quick = world.worker();
+    let mut taken = world.must_claim(&quick, &world.event("f")).await;
+    // nobody touched the slow worker's event: only the row tells it that it was overtaken
+    assert_eq!(slow.finish(&mut stale, state_with("wrong"), &UPDATED).await.unwrap(), Finished::Overtaken);
+    assert_eq!(slow.give_up(&mut stale, true).await.unwrap(), Finished::Overtaken);
+    assert_eq!(slow.renew(&mut stale).await.unwrap(), Finished::Overtaken);
+    assert_eq!(quick.finish(&mut taken, state_with("right"), &UPDATED).await.unwrap(), Finished::Done);
+    let row = world.store.read(&world.partition, "event:f").await.unwrap().row.unwrap().record;
     assert_eq!(row.state.values, state_with("right").values);
 }
 
@@ -275,7 +327,8 @@ pub async fn a_finish_whose_answer_was_lost_is_done(world: World) {
 }
 
 pub async fn a_renewal_or_release_whose_answer_was_lost_keeps_the_claim_whole(world: World) {
-    let store = LossyStore::new(Arc::clone(&world.store), &[Fault::None, Fault::AfterEffect, Fault::AfterEffect]);
+    let store =
+        LossyStore::new(Arc::clone(&world.store), &[Fault::None, Fault::AfterEffect, Fault::None, Fault::AfterEffect]);
     let worker = world.worker_on(store, world.clock.clone());
     let mut claim = world.must_claim(&worker, &world.event("e")).await;
     world.clock.advance(LEASE / 2);
@@ -304,6 +357,58 @@ pub async fn a_finish_without_a_claim_is_overtaken(world: World) {
     worker.give_up(&mut claim, false).await.unwrap();
     assert_eq!(worker.finish(&mut claim, state_with("wrong"), &UPDATED).await.unwrap(), Finished::Overtaken);
     assert_eq!(world.phase(&event).await, Some(Phase::Owed));
+}
+
+/// A hold for a child whose version is 5.
+async fn must_hold(world: &World, worker: &Ledger) -> Hold {
+    match worker.hold(&world.partition, 5).await.unwrap() {
+        Holding::Acquired(hold) => *hold,
+        other => panic!("expected the hold, got {other:?}"),
+    }
+}
+
+pub async fn a_row_that_is_worked_on_is_not_held_and_a_held_one_is_not_claimed(world: World) {
+    let (worker, event) = (world.worker(), world.event("e"));
+    let mut claim = world.must_claim(&worker, &event).await;
+    assert!(matches!(world.worker().hold(&world.partition, 5).await.unwrap(), Holding::Busy));
+    worker.give_up(&mut claim, false).await.unwrap();
+    let hold = must_hold(&world, &worker).await;
+    for other in [&worker, &world.worker()] {
+        assert!(matches!(world.claim(other, &event).await.unwrap(), Claimed::Busy { same_event: false, .. }));
+        assert!(matches!(other.hold(&world.partition, 5).await.unwrap(), Holding::Busy));
+    }
+    worker.release(hold).await.unwrap();
+    let next = world.must_claim(&world.worker(), &event).await;
+    assert_eq!(next.state.alive_at, Some(5), "a child of this version refers to the row");
+}
+
+pub async fn a_hold_whose_time_is_over_gives_nothing_back(world: World) {
+    let slow = world.worker();
+    let hold = must_hold(&world, &slow).await;
+    world.clock.advance(LEASE + SKEW);
+    let _taken = world.must_claim(&world.worker(), &world.event("e")).await;
+    slow.release(hold).await.unwrap();
+    assert!(matches!(world.claim(&world.worker(), &world.event("f")).await.unwrap(), Claimed::Busy { .. }));
+}
+
+pub async fn a_hold_whose_answer_was_lost_is_found_to_be_ours(world: World) {
+    let store = LossyStore::new(Arc::clone(&world.store), &[Fault::AfterEffect, Fault::BeforeEffect]);
+    let worker = world.worker_on(store, world.clock.clone());
+    let hold = must_hold(&world, &worker).await;
+    worker.release(hold).await.unwrap();
+    let _free = world.must_claim(&world.worker(), &world.event("e")).await;
+}
+
+pub async fn a_row_known_as_deleted_is_held_only_for_a_newer_reference(world: World) {
+    let (worker, event) = (world.worker(), world.event("e"));
+    let mut claim = world.must_claim(&worker, &event).await;
+    let at = |at| Stamp { at: Some(at), ..Stamp::default() };
+    let tombstone = Some(Version::of(&at(5), None, Rank::Delete, 0, "d"));
+    worker.finish(&mut claim, RowState { tombstone, ..RowState::default() }, &UPDATED).await.unwrap();
+    for (alive_at, deleted) in [(4, true), (5, true), (6, false)] {
+        let answer = world.worker().hold(&world.partition, alive_at).await.unwrap();
+        assert_eq!(matches!(answer, Holding::Deleted), deleted, "{alive_at}");
+    }
 }
 
 pub async fn large_payloads_and_rows_are_stored_whole(world: World) {

@@ -88,10 +88,14 @@ macro_rules! all_cases {
             two_workers_cannot_hold_one_row
             of_many_claims_at_once_one_wins
             giving_up_leaves_the_event_owed_and_the_row_free
+            the_arrival_of_the_first_sight_counts_for_every_later_claim
+            a_remembered_row_does_not_make_a_known_event_new
+            a_lease_counts_from_before_its_write_was_sent
             what_was_sent_stays_touched_after_giving_up
             a_dead_workers_event_is_taken_over_after_the_lease_and_the_skew
             clocks_that_differ_by_seconds_do_not_make_two_owners
             a_late_finish_of_an_overtaken_worker_changes_nothing
+            a_late_finish_leaves_the_row_to_whoever_took_it_for_another_event
             a_finish_after_the_taker_is_done_reads_done_and_writes_nothing
             a_late_failure_of_an_overtaken_worker_frees_nothing
             two_takers_of_one_expired_lease_are_one_owner
@@ -103,6 +107,10 @@ macro_rules! all_cases {
             a_renewal_or_release_whose_answer_was_lost_keeps_the_claim_whole
             a_renewed_lease_holds_from_the_renewal_on
             a_finish_without_a_claim_is_overtaken
+            a_row_that_is_worked_on_is_not_held_and_a_held_one_is_not_claimed
+            a_hold_whose_time_is_over_gives_nothing_back
+            a_hold_whose_answer_was_lost_is_found_to_be_ours
+            a_row_known_as_deleted_is_held_only_for_a_newer_reference
             large_payloads_and_rows_are_stored_whole
             what_cannot_be_stored_is_an_error_and_leaves_no_claim
             odd_ids_and_ids_that_differ_only_in_case_are_different_events

@@ -8,6 +8,7 @@ use rand::{Rng, SeedableRng};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use tokio::time::Instant;
 
 /// What happens to a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,20 +30,35 @@ pub struct LossyStore {
     drawn: Option<(Mutex<StdRng>, f64)>,
     reads: AtomicUsize,
     writes: AtomicUsize,
+    leases: Mutex<Vec<(Instant, Option<i64>)>>,
 }
 
 impl LossyStore {
     /// The n-th commit meets the n-th fault.
     pub fn new(inner: Arc<dyn Store>, commits: &[Fault]) -> Arc<Self> {
         let commits = Mutex::new(commits.iter().copied().collect());
-        Arc::new(Self { inner, commits, drawn: None, reads: AtomicUsize::new(0), writes: AtomicUsize::new(0) })
+        Arc::new(Self {
+            inner,
+            commits,
+            drawn: None,
+            reads: AtomicUsize::new(0),
+            writes: AtomicUsize::new(0),
+            leases: Mutex::default(),
+        })
     }
 
     /// Faults at random, the same ones for the same seed.
     pub fn seeded(inner: Arc<dyn Store>, seed: u64, share: f64) -> Arc<Self> {
         let drawn = Some((Mutex::new(StdRng::seed_from_u64(seed)), share));
         let commits = Mutex::default();
-        Arc::new(Self { inner, commits, drawn, reads: AtomicUsize::new(0), writes: AtomicUsize::new(0) })
+        Arc::new(Self {
+            inner,
+            commits,
+            drawn,
+            reads: AtomicUsize::new(0),
+            writes: AtomicUsize::new(0),
+            leases: Mutex::default(),
+        })
     }
 
     fn draw(&self) -> Fault {
@@ -53,6 +69,18 @@ impl LossyStore {
             (true, true) => Fault::AfterEffect,
             (true, false) => Fault::BeforeEffect,
         }
+    }
+
+    /// When each row record was written, and until when (milliseconds of the holder's clock) it was leased from then on.
+    pub fn leases(&self) -> Vec<(Instant, Option<i64>)> {
+        self.leases.lock().unwrap().clone()
+    }
+
+    async fn inner_commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
+        let until_ms = commit.row.0.lease.map(|lease| lease.until_ms);
+        let committed = self.inner.commit(commit).await?;
+        self.leases.lock().unwrap().push((Instant::now(), until_ms));
+        Ok(committed)
     }
 
     /// Reads and commits so far.
@@ -78,9 +106,9 @@ impl Store for LossyStore {
         let fault = self.commits.lock().unwrap().pop_front().unwrap_or_else(|| self.draw());
         tokio::task::yield_now().await;
         match fault {
-            Fault::None => self.inner.commit(commit).await,
+            Fault::None => self.inner_commit(commit).await,
             Fault::AfterEffect => {
-                let _ = self.inner.commit(commit).await;
+                let _ = self.inner_commit(commit).await;
                 Err(StoreError::Unknown("answer lost".to_owned()))
             }
             Fault::BeforeEffect => Err(StoreError::Unknown("request lost".to_owned())),

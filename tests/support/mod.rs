@@ -7,4 +7,5 @@ pub mod faulty;
 #[cfg(unix)]
 pub mod handler;
 pub mod lossy_store;
+pub mod slow_store;
 pub mod wire;

@@ -311,6 +311,20 @@ fn in_the_second_of_a_delete_only_a_later_create_revives() {
 }
 
 #[test]
+fn what_follows_a_create_that_revived_the_row_in_the_second_of_its_delete_counts() {
+    let deleted = advance(&RowState::default(), &version(5, Rank::Delete, Some(50), "d"), &Done::Deleted, &Ungrouped);
+    let revived = wrote(&deleted, &version(5, Rank::Create, Some(60), "c"), &text(&[("a", "1")]));
+    let last = wrote(&revived, &version(5, Rank::Update, Some(70), "u"), &text(&[("a", "2"), ("b", "2")]));
+    assert_eq!(last.columns.len(), 2);
+    let late = version(5, Rank::Update, Some(40), "before the delete");
+    let (columns, none) = (text(&[("c", "old")]), Columns::new());
+    // the second is the same, so nothing tells that it came before: it is let in rather than lost, and is no harm
+    // to columns that were written since
+    let plan = plan(&last, &Change { version: &late, columns: &columns, image: &none }, &Ungrouped);
+    assert!(matches!(plan, Plan::Write(_)), "{plan:?}");
+}
+
+#[test]
 fn a_late_delete_clears_what_is_older_and_what_an_unfinished_claim_may_have_written() {
     let first = wrote(&RowState::default(), &version(1, Rank::Create, None, "c"), &text(&[("a", "1"), ("b", "1")]));
     let mut state = wrote(&first, &version(3, Rank::Update, None, "u"), &text(&[("a", "3")]));
@@ -375,4 +389,27 @@ fn scales_are_chosen_once_and_never_mixed() {
         "e",
     );
     assert_eq!(version.refinement, None, "the other scale does not fill in");
+}
+
+#[test]
+fn of_two_events_that_tie_the_one_seen_later_wins() {
+    let stamp = Stamp { at: Some(1), ..Stamp::default() };
+    let first = Version::of(&stamp, None, Rank::Update, 7, "z");
+    let second = Version::of(&stamp, None, Rank::Update, 8, "a");
+    assert!(second > first && second.ties_with(&first));
+}
+
+#[test]
+fn a_row_keeps_the_scale_it_has_chosen() {
+    let state = RowState { scale: Some(Scale::RowVersion), ..RowState::default() };
+    let other = Stamp { at: Some(1), created_on: Some(5), ..Stamp::default() };
+    let (version, scale) = state.version_of(&other, Rank::Update, 0, "e");
+    assert_eq!((version.refinement, scale), (None, Some(Scale::RowVersion)));
+}
+
+#[test]
+fn a_delete_chooses_no_scale_for_its_row() {
+    let stamp = Stamp { at: Some(1), created_on: Some(5), ..Stamp::default() };
+    let (version, scale) = RowState::default().version_of(&stamp, Rank::Delete, 0, "d");
+    assert_eq!((version.refinement, scale), (None, None));
 }
