@@ -16,6 +16,7 @@ mod demo;
 mod doctor;
 mod engine;
 mod host;
+mod inbox;
 mod ledger;
 mod mutations;
 mod process;

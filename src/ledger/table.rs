@@ -130,6 +130,11 @@ impl Store for TableStore {
                 events.push(stored(&entity)?.record);
             }
         }
+        if row.is_none() {
+            // it comes after all events, so it was cut off
+            let entity = self.table.get(&partition, &row_key).await.map_err(read_error)?;
+            row = entity.map(|entity| stored(&entity)).transpose()?.map(|stored| stored.record);
+        }
         events.truncate(events_max);
         Ok((row, events))
     }

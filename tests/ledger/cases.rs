@@ -12,8 +12,10 @@ use dataverse_sync::domain::value::{Columns, Value};
 use dataverse_sync::domain::version::{Rank, Stamp, Version};
 use dataverse_sync::ledger::claim::{Claim, ClaimRequest, Claimed, Finished, Ledger, LedgerError, LedgerLimits};
 use dataverse_sync::ledger::hold::{Hold, Holding};
+use dataverse_sync::ledger::purge::Expiring;
 use dataverse_sync::ledger::record::{Phase, event_key};
 use dataverse_sync::ledger::store::{Store, StoreError};
+use dataverse_sync::ledger::system::StateStore;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +23,7 @@ use uuid::Uuid;
 
 pub const LEASE: Duration = Duration::from_secs(180);
 pub const SKEW: Duration = Duration::from_secs(5);
-const UPDATED: Outcome = Outcome::Applied(Applied::Updated);
+pub const UPDATED: Outcome = Outcome::Applied(Applied::Updated);
 
 /// Overwrites a stored record with text that cannot be read: `(partition, key, text)`.
 pub type Damage = Arc<dyn Fn(String, String, String) -> futures_util::future::BoxFuture<'static, ()> + Send + Sync>;
@@ -30,6 +32,8 @@ pub type Damage = Arc<dyn Fn(String, String, String) -> futures_util::future::Bo
 #[derive(Clone)]
 pub struct World {
     pub store: Arc<dyn Store>,
+    pub states: Arc<dyn StateStore>,
+    pub expiring: Arc<dyn Expiring>,
     pub damage: Damage,
     pub clock: TestClock,
     pub partition: String,
@@ -37,48 +41,57 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(store: Arc<dyn Store>, damage: Damage) -> Self {
+    pub fn new<S: Store + StateStore + Expiring + 'static>(store: Arc<S>, damage: Damage) -> Self {
         let row = Uuid::new_v4();
-        Self { store, damage, clock: TestClock::default(), partition: format!("ab:account:{row}"), row }
+        let (states, expiring) = (Arc::clone(&store), Arc::clone(&store));
+        Self {
+            store,
+            states,
+            expiring,
+            damage,
+            clock: TestClock::default(),
+            partition: format!("ab:account:{row}"),
+            row,
+        }
     }
 
     /// A worker: a ledger with caches of its own.
-    fn worker(&self) -> Ledger {
+    pub fn worker(&self) -> Ledger {
         self.worker_on(Arc::clone(&self.store), self.clock.clone())
     }
 
-    fn worker_on(&self, store: Arc<dyn Store>, clock: TestClock) -> Ledger {
+    pub fn worker_on(&self, store: Arc<dyn Store>, clock: TestClock) -> Ledger {
         Ledger::new(store, Arc::new(clock), LedgerLimits { lease: LEASE, clock_skew: SKEW })
     }
 
-    fn event(&self, id: &str) -> ChangeEvent {
+    pub fn event(&self, id: &str) -> ChangeEvent {
         update(id, self.row, "name", id, 1)
     }
 
-    async fn claim(&self, worker: &Ledger, event: &ChangeEvent) -> Result<Claimed, LedgerError> {
+    pub async fn claim(&self, worker: &Ledger, event: &ChangeEvent) -> Result<Claimed, LedgerError> {
         self.claim_as(worker, event, Uuid::new_v4()).await
     }
 
-    async fn claim_as(&self, worker: &Ledger, event: &ChangeEvent, token: Uuid) -> Result<Claimed, LedgerError> {
+    pub async fn claim_as(&self, worker: &Ledger, event: &ChangeEvent, token: Uuid) -> Result<Claimed, LedgerError> {
         let request = ClaimRequest { partition: &self.partition, event, arrival_ms: 7, token };
         let columns: BTreeSet<String> = event.columns.keys().cloned().collect();
         worker.claim(&request, &|_, _| columns.clone()).await
     }
 
-    async fn must_claim(&self, worker: &Ledger, event: &ChangeEvent) -> Claim {
+    pub async fn must_claim(&self, worker: &Ledger, event: &ChangeEvent) -> Claim {
         match self.claim(worker, event).await.unwrap() {
             Claimed::Acquired(claim) => *claim,
             other => panic!("expected the claim, got {other:?}"),
         }
     }
 
-    async fn phase(&self, event: &ChangeEvent) -> Option<Phase> {
+    pub async fn phase(&self, event: &ChangeEvent) -> Option<Phase> {
         let snapshot = self.store.read(&self.partition, &event_key(&event.id)).await.unwrap();
         snapshot.event.map(|stored| stored.record.phase)
     }
 }
 
-fn state_with(column: &str) -> RowState {
+pub fn state_with(column: &str) -> RowState {
     let mut state = RowState::default();
     state.values.insert(column.to_owned(), Value::Text(column.to_owned()));
     state

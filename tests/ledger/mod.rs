@@ -2,4 +2,8 @@
 //! stores are arguments of a [`World`], never skipped cases.
 
 mod cases;
+mod owed;
+mod parked;
+mod purge;
 mod stores;
+mod system;

@@ -1,6 +1,7 @@
 //! The stores that the suite runs on.
 
-use super::cases::{self, Damage, World};
+use super::cases::{Damage, World};
+use super::{cases, owed, parked, purge, system};
 use crate::support::azurite::Azurite;
 use dataverse_sync::clock::SystemClock;
 use dataverse_sync::ledger::memory::MemoryStore;
@@ -21,7 +22,7 @@ fn memory() -> World {
 }
 
 /// A ledger in a table at this endpoint; `guard` lives as long as the world does.
-fn table(endpoint: &str, guard: impl Send + Sync + 'static) -> World {
+fn table(endpoint: &str, name: &str, guard: impl Send + Sync + 'static) -> World {
     let text = format!(
         "AccountName={};AccountKey={};TableEndpoint={endpoint}",
         sim::tables::DEVELOPMENT_ACCOUNT,
@@ -31,7 +32,7 @@ fn table(endpoint: &str, guard: impl Send + Sync + 'static) -> World {
     let Proof::SharedKey(shared_key) = connection.proof else { panic!("no shared key") };
     let client = TableClient::new(
         &connection.endpoint,
-        "conformance",
+        name,
         Auth::SharedKey(shared_key),
         Arc::new(ReqwestTransport::default()),
         Arc::new(SystemClock::default()),
@@ -51,23 +52,29 @@ fn table(endpoint: &str, guard: impl Send + Sync + 'static) -> World {
 
 async fn stand_in() -> World {
     let server = sim::tables::serve(sim::tables::TableService::new(sim::tables::Settings::default()), 0).await.unwrap();
-    table(&format!("{}/{}", server.url(), sim::tables::DEVELOPMENT_ACCOUNT), server)
+    table(&format!("{}/{}", server.url(), sim::tables::DEVELOPMENT_ACCOUNT), "conformance", server)
 }
 
 fn azurite() -> World {
     let azurite = Azurite::shared();
-    table(&azurite.endpoint(), azurite)
+    table(&azurite.endpoint(), "conformance", azurite)
+}
+
+/// A table of its own, for cases that look at all of it.
+fn azurite_alone() -> World {
+    let azurite = Azurite::shared();
+    table(&azurite.endpoint(), &format!("alone{}", uuid::Uuid::new_v4().simple()), azurite)
 }
 
 /// One test per case and store.
 macro_rules! suite {
-    ($store:ident: $make:expr; $($case:ident)*) => {
+    ($store:ident: $cases:ident on $make:expr; $($case:ident)*) => {
         mod $store {
             use super::*;
             $(
                 #[tokio::test]
                 async fn $case() {
-                    cases::$case($make.await).await;
+                    $cases::$case($make.await).await;
                 }
             )*
         }
@@ -76,7 +83,7 @@ macro_rules! suite {
 
 macro_rules! all_cases {
     ($store:ident, $make:expr) => {
-        suite! { $store: $make;
+        suite! { $store: cases on $make;
             a_finished_event_is_a_duplicate_and_frees_the_row
             two_workers_cannot_hold_one_row
             of_many_claims_at_once_one_wins
@@ -118,3 +125,79 @@ macro_rules! all_cases {
 all_cases!(in_memory, std::future::ready(memory()));
 all_cases!(on_the_stand_in, stand_in());
 all_cases!(on_azurite, std::future::ready(azurite()));
+
+macro_rules! owed_cases {
+    ($store:ident, $make:expr) => {
+        suite! { $store: owed on $make;
+            an_event_that_cannot_be_claimed_is_stored_beside_a_busy_row
+            owing_a_known_event_changes_nothing_and_tells_how_far_it_is
+            owing_another_content_under_the_same_id_is_refused
+            an_owed_event_whose_answer_was_lost_is_stored_once
+            an_owed_event_is_claimed_with_the_arrival_of_its_first_sight
+            owing_beside_a_worker_does_not_stop_its_finish
+            what_cannot_be_stored_is_too_large_and_not_owed
+            the_payload_comes_back_whole
+            an_unknown_event_is_none
+        }
+    };
+}
+
+owed_cases!(owed_in_memory, std::future::ready(memory()));
+owed_cases!(owed_on_the_stand_in, stand_in());
+owed_cases!(owed_on_azurite, std::future::ready(azurite()));
+
+macro_rules! parked_cases {
+    ($store:ident, $make:expr) => {
+        suite! { $store: parked on $make;
+            a_parked_event_is_a_duplicate_and_frees_the_row_and_keeps_its_payload
+            a_replay_runs_and_its_redelivery_does_not
+            a_replay_is_seen_by_workers_that_remember_the_old_outcome
+            a_replay_repeated_after_a_crash_or_a_lost_answer_counts_once
+            an_event_that_is_done_has_nothing_to_replay_but_other_content_runs_on_purpose
+            content_of_an_impostor_waits_for_the_owed_original
+            a_live_claim_cannot_be_parked_by_others_but_an_orphan_can
+            a_late_finish_of_an_orphan_that_was_parked_and_replayed_by_others_is_overtaken
+            parking_a_claim_whose_answer_was_lost_is_parked
+            a_worker_that_was_overtaken_cannot_park
+            a_discarded_event_stays_known_and_cannot_be_replayed
+        }
+    };
+}
+
+parked_cases!(parked_in_memory, std::future::ready(memory()));
+parked_cases!(parked_on_the_stand_in, stand_in());
+parked_cases!(parked_on_azurite, std::future::ready(azurite()));
+
+macro_rules! system_cases {
+    ($store:ident, $make:expr) => {
+        suite! { $store: system on $make;
+            a_lease_has_one_holder_until_its_end_and_the_skew
+            a_lease_whose_answer_was_lost_is_held_by_its_token
+            a_released_lease_is_free_and_a_late_release_frees_nobody_elses
+            of_many_at_once_one_gets_the_lease
+            states_are_written_on_condition
+            an_update_repeats_until_nobody_came_between
+            odd_names_are_different_states
+        }
+    };
+}
+
+system_cases!(system_in_memory, std::future::ready(memory()));
+system_cases!(system_on_the_stand_in, stand_in());
+system_cases!(system_on_azurite, std::future::ready(azurite()));
+
+macro_rules! purge_cases {
+    ($store:ident, $make:expr) => {
+        suite! { $store: purge on $make;
+            only_events_that_are_done_for_long_are_forgotten
+            a_tombstone_goes_last_and_only_when_it_is_old
+            a_bounded_purge_goes_on_where_it_stopped_and_comes_round
+            a_partition_larger_than_the_budget_does_not_hold_up_the_scan
+            leases_and_states_of_the_system_are_never_purged
+        }
+    };
+}
+
+purge_cases!(purge_in_memory, std::future::ready(memory()));
+purge_cases!(purge_on_the_stand_in, stand_in());
+purge_cases!(purge_on_azurite, std::future::ready(azurite_alone()));

@@ -1,0 +1,6 @@
+//! One conformance suite for every inbox: memory, the Table Storage stand-in, Azurite.
+
+mod due;
+mod lossy;
+mod parked;
+mod stores;

@@ -1,0 +1,120 @@
+//! The stores that the suite runs on, each case with a table of its own: listings look at all of it.
+
+use super::{due, parked};
+use crate::support::azurite::Azurite;
+use dataverse_sync::clock::SystemClock;
+use dataverse_sync::inbox::Inbox;
+use dataverse_sync::inbox::memory::MemoryStore;
+use dataverse_sync::inbox::store::Store;
+use dataverse_sync::inbox::table::TableStore;
+use dataverse_sync::outbound::reqwest::ReqwestTransport;
+use dataverse_sync::sim;
+use dataverse_sync::tables::{Auth, Connection, Proof, TableClient, TableLimits};
+use std::any::Any;
+use std::sync::Arc;
+
+/// An inbox and what it stands on.
+#[derive(Clone)]
+pub struct World {
+    pub store: Arc<dyn Store>,
+    _guard: Arc<dyn Any + Send + Sync>,
+}
+
+impl World {
+    pub fn inbox(&self) -> Inbox {
+        Inbox::new(Arc::clone(&self.store))
+    }
+}
+
+fn memory() -> World {
+    World { store: Arc::new(MemoryStore::default()), _guard: Arc::new(()) }
+}
+
+fn table(endpoint: &str, guard: impl Any + Send + Sync) -> World {
+    let text = format!(
+        "AccountName={};AccountKey={};TableEndpoint={endpoint}",
+        sim::tables::DEVELOPMENT_ACCOUNT,
+        sim::tables::DEVELOPMENT_KEY
+    );
+    let connection = Connection::parse(&text).unwrap();
+    let Proof::SharedKey(shared_key) = connection.proof else { panic!("no shared key") };
+    let client = TableClient::new(
+        &connection.endpoint,
+        &format!("inbox{}", uuid::Uuid::new_v4().simple()),
+        Auth::SharedKey(shared_key),
+        Arc::new(ReqwestTransport::default()),
+        Arc::new(SystemClock::default()),
+        TableLimits::default(),
+    )
+    .unwrap();
+    World { store: Arc::new(TableStore::new(client)), _guard: Arc::new(guard) }
+}
+
+async fn stand_in() -> World {
+    let server = sim::tables::serve(sim::tables::TableService::new(sim::tables::Settings::default()), 0).await.unwrap();
+    table(&format!("{}/{}", server.url(), sim::tables::DEVELOPMENT_ACCOUNT), server)
+}
+
+fn azurite() -> World {
+    let azurite = Azurite::shared();
+    table(&azurite.endpoint(), azurite)
+}
+
+/// One test per case and store.
+macro_rules! suite {
+    ($store:ident: $make:expr; $($cases:ident { $($case:ident)* })*) => {
+        mod $store {
+            use super::*;
+            $($(
+                #[tokio::test]
+                async fn $case() {
+                    $cases::$case($make.await).await;
+                }
+            )*)*
+        }
+    };
+}
+
+macro_rules! all_cases {
+    ($store:ident, $make:expr) => {
+        suite! { $store: $make;
+            due {
+                what_is_owed_is_due_until_it_is_settled
+                settling_twice_or_what_is_gone_is_success
+                what_is_due_later_is_not_due_now
+                a_moved_entry_is_due_at_its_new_time_only
+                moving_to_the_same_time_keeps_the_entry
+                a_crash_while_moving_leaves_two_entries_and_never_none
+                two_sweepers_see_the_same_entries_and_may_both_move_them
+                a_late_settle_spares_an_entry_that_was_owed_again
+                a_lost_answer_to_any_write_loses_and_doubles_nothing
+                a_write_that_never_is_answered_is_an_error
+                more_than_a_page_of_entries_is_listed_oldest_first_in_each_shard
+                a_full_shard_does_not_keep_others_waiting
+                nothing_due_costs_one_round_trip
+                odd_characters_come_back_and_make_different_entries
+                what_is_too_large_is_an_error_that_says_so
+                a_damaged_entry_hides_no_other
+                counts_say_when_they_are_lower_bounds
+            }
+            parked {
+                a_parked_event_is_listed_shown_and_taken_back
+                parking_again_is_one_entry_with_the_new_reason
+                an_entry_parked_again_since_it_was_read_is_not_taken_back
+                filters_by_reason_and_table_find_exactly_those
+                raw_payloads_of_any_bytes_up_to_a_mebibyte_come_back
+                a_raw_payload_over_a_mebibyte_is_refused_with_its_size
+                an_impostor_never_takes_the_place_of_the_event_whose_id_it_uses
+                the_same_raw_payload_twice_is_one_entry
+                a_raw_payload_taken_back_leaves_nothing
+                a_lost_answer_while_parking_loses_nothing
+                ids_that_name_nothing_are_none
+                many_parked_entries_come_in_pages
+            }
+        }
+    };
+}
+
+all_cases!(in_memory, std::future::ready(memory()));
+all_cases!(on_the_stand_in, stand_in());
+all_cases!(on_azurite, std::future::ready(azurite()));

@@ -1,0 +1,152 @@
+//! What is forgotten, and what never is. Each case has a table of its own.
+
+use super::cases::{SKEW, UPDATED, World};
+use dataverse_sync::clock::Clock;
+use dataverse_sync::domain::row::RowState;
+use dataverse_sync::domain::version::{Rank, Stamp, Version};
+use dataverse_sync::ledger::purge::{PurgeRequest, Purged, ScanStart, purge};
+use dataverse_sync::ledger::store::Expect;
+use dataverse_sync::ledger::system::System;
+use std::sync::Arc;
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+impl World {
+    /// Another row of the same table.
+    fn another(&self, name: &str) -> Self {
+        Self { partition: format!("{}:{name}", self.partition), ..self.clone() }
+    }
+
+    async fn done(&self, id: &str, state: RowState) {
+        let worker = self.worker();
+        let mut claim = self.must_claim(&worker, &self.event(id)).await;
+        worker.finish(&mut claim, state, &UPDATED).await.unwrap();
+    }
+
+    async fn purge(&self, start: ScanStart, scanned_max: usize) -> Purged {
+        let ago = |days: i64| self.clock.now().timestamp_millis() - days * 86_400_000;
+        let request = PurgeRequest {
+            start,
+            events_before_ms: ago(14),
+            rows_before_ms: ago(180),
+            scanned_max,
+            deadline: Duration::MAX,
+        };
+        purge(self.expiring.as_ref(), &self.clock, &request).await.unwrap()
+    }
+
+    async fn events(&self) -> Vec<String> {
+        let (_, events) = self.worker().history(&self.partition, 10_000).await.unwrap();
+        events.into_iter().map(|event| event.id.id().to_owned()).collect()
+    }
+
+    async fn knows_the_row(&self) -> bool {
+        self.worker().history(&self.partition, 1).await.unwrap().0.is_some()
+    }
+}
+
+fn deleted(world: &World) -> RowState {
+    let arrival_ms = world.clock.now().timestamp_millis();
+    let tombstone = Version::of(&Stamp::default(), None, Rank::Delete, arrival_ms, "e");
+    RowState { tombstone: Some(tombstone), ..RowState::default() }
+}
+
+pub async fn only_events_that_are_done_for_long_are_forgotten(world: World) {
+    let worker = world.worker();
+    world.done("old", RowState::default()).await;
+    let mut claim = world.must_claim(&worker, &world.event("parked")).await;
+    worker.park(&mut claim, "why", false).await.unwrap();
+    worker.owe(&world.partition, &world.event("owed"), 1).await.unwrap();
+    let other = world.another("claimed");
+    let _claim = other.must_claim(&worker, &world.event("claimed")).await;
+    world.clock.advance(DAY * 13);
+    world.done("new", RowState::default()).await;
+    assert_eq!(world.purge(ScanStart::Beginning, 1_000).await.events, 0);
+    world.clock.advance(DAY * 2);
+    let purged = world.purge(ScanStart::Beginning, 1_000).await;
+    assert_eq!((purged.events, purged.rows, purged.conflicts, purged.next), (1, 0, 0, ScanStart::Beginning));
+    assert_eq!(world.events().await, ["new", "owed", "parked"]);
+    assert!(world.knows_the_row().await, "a row that lives is remembered for ever");
+    world.clock.advance(DAY * 1_000);
+    assert_eq!(world.purge(ScanStart::Beginning, 1_000).await.events, 1);
+    assert_eq!(world.events().await, ["owed", "parked"]);
+    assert_eq!(other.events().await, ["claimed"]);
+}
+
+pub async fn a_tombstone_goes_last_and_only_when_it_is_old(world: World) {
+    world.done("delete", deleted(&world)).await;
+    let waits = world.another("waits");
+    waits.done("delete", deleted(&world)).await;
+    world.clock.advance(DAY * 20);
+    let purged = world.purge(ScanStart::Beginning, 1_000).await;
+    assert_eq!((purged.events, purged.rows), (2, 0));
+    assert!(world.knows_the_row().await, "a late event must find the tombstone");
+    waits.worker().owe(&waits.partition, &waits.event("late"), 1).await.unwrap();
+    world.clock.advance(DAY * 170);
+    let purged = world.purge(ScanStart::Beginning, 1_000).await;
+    assert_eq!((purged.events, purged.rows), (0, 1));
+    assert!(!world.knows_the_row().await);
+    assert!(waits.knows_the_row().await, "an event waits for it");
+}
+
+pub async fn a_bounded_purge_goes_on_where_it_stopped_and_comes_round(world: World) {
+    for n in 0..12 {
+        world.another(&format!("row {n}")).done("e", deleted(&world)).await;
+    }
+    world.clock.advance(DAY * 200);
+    let (mut start, mut events, mut rows, mut rounds) = (ScanStart::Beginning, 0, 0, 0);
+    loop {
+        let purged = world.purge(start, 3).await;
+        assert!(purged.scanned <= 6, "{purged:?}");
+        (events, rows, rounds) = (events + purged.events, rows + purged.rows, rounds + 1);
+        // the cursor is kept as text between ticks
+        start = serde_json::from_str(&serde_json::to_string(&purged.next).unwrap()).unwrap();
+        if start == ScanStart::Beginning {
+            break;
+        }
+    }
+    assert_eq!((events, rows), (12, 12));
+    assert!(rounds > 4, "{rounds}");
+}
+
+pub async fn a_partition_larger_than_the_budget_does_not_hold_up_the_scan(world: World) {
+    // more than a page, which is where a scan looks at its budget
+    let owed = (0..1_050).map(|n| {
+        let world = world.clone();
+        async move { world.worker().owe(&world.partition, &world.event(&format!("{n:04}")), 1).await.unwrap() }
+    });
+    let owed: Vec<_> = owed.collect();
+    let mut owed = owed.into_iter();
+    loop {
+        let some: Vec<_> = owed.by_ref().take(50).collect();
+        if some.is_empty() {
+            break;
+        }
+        futures_util::future::join_all(some).await;
+    }
+    let after = world.another("after");
+    after.done("e", RowState::default()).await;
+    world.clock.advance(DAY * 20);
+    let (mut start, mut events) = (ScanStart::Beginning, 0);
+    for _ in 0..5 {
+        let purged = world.purge(start, 100).await;
+        events += purged.events;
+        start = purged.next;
+        if start == ScanStart::Beginning {
+            break;
+        }
+    }
+    assert_eq!((events, start), (1, ScanStart::Beginning));
+    assert_eq!(world.events().await.len(), 1_050);
+}
+
+pub async fn leases_and_states_of_the_system_are_never_purged(world: World) {
+    let system = System::new(Arc::clone(&world.states), Arc::new(world.clock.clone()), SKEW);
+    system.put_state("cursor", &1, &Expect::Absent).await.unwrap();
+    system.lease("shard", uuid::Uuid::new_v4(), DAY).await.unwrap();
+    world.clock.advance(DAY * 1_000);
+    let purged = world.purge(ScanStart::Beginning, 1_000).await;
+    assert_eq!((purged.scanned, purged.events, purged.rows), (2, 0, 0));
+    assert!(system.state::<u32>("cursor").await.unwrap().is_some());
+}
