@@ -144,3 +144,30 @@ async fn with_the_etag_guard_a_change_by_others_between_read_and_write_is_seen()
     assert_eq!(format!("{:?}", row.get("name").unwrap()), "Text(\"B\")");
     assert_eq!(format!("{:?}", row.get("telephone1").unwrap()), "Text(\"theirs\")");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_late_delete_takes_what_a_crashed_worker_had_written() {
+    let world = World::new(PLAIN);
+    let wait = || tokio::time::sleep(Duration::from_secs(2));
+    let id = world.create("account", json!({ "name": "A" }));
+    wait().await;
+    world.update("account", id, json!({ "description": "of the former life" }));
+    wait().await;
+    world.delete("account", id);
+    wait().await;
+    world.create("account", json!({ "accountid": id, "name": "again" }));
+    let events = world.events().await;
+    let survivor = world.instance();
+    redeliver(&survivor, &events[3]).await;
+    // the old update is written, and its worker dies before it can say so
+    let slow = Effect::Slow { before: Duration::ZERO, after: Duration::from_secs(20) };
+    let rule = world.target.faults().add(Rule::new(When::Nth(1), slow).writes());
+    let doomed = world.instance();
+    assert!(tokio::time::timeout(Duration::from_secs(10), deliver(&doomed, &events[1])).await.is_err());
+    assert_eq!(world.target.faults().hits(rule), 1);
+    assert!(world.target.row("account", id).unwrap().get("description").is_some(), "it was written");
+    for which in [2, 1, 0] {
+        redeliver(&survivor, &events[which]).await;
+    }
+    world.assert_equal();
+}
