@@ -236,6 +236,11 @@ async fn an_environment_that_cannot_be_used_is_found() {
         s.set("TARGET_CLIENT_SECRET", "wrong");
     };
     finds(secret, (Fail, "target token", "AADSTS7000215", "TARGET_CLIENT_SECRET")).await;
+    let unreached = |s: &mut Setup| {
+        secret(s);
+        s.set("AZURE_AUTHORITY_HOST", "http://127.0.0.1:9");
+    };
+    finds(unreached, (Fail, "target token", "the token endpoint was not reached", "AZURE_AUTHORITY_HOST")).await;
     // port 9 is nobody's
     let away = |s: &mut Setup| s.set("TARGET_URL", "http://127.0.0.1:9");
     finds(away, (Fail, "target connection", "whoami", "check TARGET_URL and the network")).await;

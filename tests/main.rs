@@ -21,6 +21,7 @@ mod mutations;
 mod process;
 mod readme;
 mod serve;
+mod servicebus;
 mod support;
 mod tables;
 mod tidy;

@@ -48,7 +48,7 @@ pub enum IdentityError {
         after: Option<Duration>,
     },
     /// No answer from the authority.
-    #[error("no token")]
+    #[error("the token endpoint was not reached: {0}")]
     Unreachable(#[from] TransportError),
     /// An answer that is not what the protocol says.
     #[error("the token answer is not understood: {what}")]

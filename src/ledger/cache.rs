@@ -42,7 +42,16 @@ impl Cache {
         lock(&self.outcomes).get(&(partition.to_owned(), event_key.to_owned())).cloned()
     }
 
+    /// Forgets an outcome that turned out not to be the last word.
+    pub(super) fn forget_outcome(&self, partition: &str, event_key: &str) {
+        lock(&self.outcomes).pop(&(partition.to_owned(), event_key.to_owned()));
+    }
+
+    /// Remembers an outcome, but for `parked`, which is there to be changed.
     pub(super) fn put_outcome(&self, partition: &str, event_key: &str, hash: &str, outcome: Outcome) {
+        if matches!(outcome, Outcome::Parked { .. }) {
+            return;
+        }
         lock(&self.outcomes).put((partition.to_owned(), event_key.to_owned()), (hash.to_owned(), outcome));
     }
 }

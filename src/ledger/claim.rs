@@ -34,7 +34,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 /// Conflicts in a row before a claim calls the row contended and lets the sender come back.
-const ROUNDS_MAX: u32 = 8;
+pub(super) const ROUNDS_MAX: u32 = 8;
 
 /// What the protocol needs to know about time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub struct Ledger {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: LedgerLimits,
-    cache: Cache,
+    pub(super) cache: Cache,
 }
 
 /// What is claimed and by whom.
@@ -96,8 +96,8 @@ pub struct Claim {
     pub arrival_ms: i64,
     /// How often the event was claimed, this time included.
     pub attempts: u32,
-    event_key: String,
-    event: Stored<EventRecord>,
+    pub(super) event_key: String,
+    pub(super) event: Stored<EventRecord>,
     row: Stored<RowRecord>,
     /// What was touched before this claim; `None` if our claim was found again after a lost answer.
     touched_before: Option<BTreeSet<String>>,
@@ -238,6 +238,7 @@ impl Ledger {
             updated_ms: now_ms,
             attempts: before.map_or(0, |event| event.attempts).saturating_add(1),
             outcome: None,
+            replays: before.map_or(0, |event| event.replays),
         };
         (row, event)
     }
@@ -311,12 +312,22 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]: nothing is known; the lease runs out by itself.
     pub async fn give_up(&self, claim: &mut Claim, sent: bool) -> Result<Finished, LedgerError> {
-        let now_ms = self.clock.now().timestamp_millis();
+        let event = EventRecord { phase: Phase::Owed, ..claim.event.record.clone() };
+        self.leave(claim, sent, event).await
+    }
+
+    /// Frees the row and leaves its state as it was, with the event as given.
+    pub(super) async fn leave(
+        &self,
+        claim: &mut Claim,
+        sent: bool,
+        event: EventRecord,
+    ) -> Result<Finished, LedgerError> {
         let mut row = RowRecord { lease: None, ..claim.row.record.clone() };
         if let Some(before) = claim.touched_before.take().filter(|_| !sent) {
             row.state.touched = before;
         }
-        let event = EventRecord { phase: Phase::Owed, updated_ms: now_ms, ..claim.event.record.clone() };
+        let event = EventRecord { updated_ms: self.clock.now().timestamp_millis(), ..event };
         match self.write_held(claim, &row, Some(&event)).await? {
             Held::Written { etag } => self.cache.put_row(&claim.partition, Stored { record: row, etag }),
             Held::EventDone => {}
@@ -364,12 +375,11 @@ impl Ledger {
             }
             let snapshot = self.store.read(&claim.partition, &claim.event_key).await?;
             let (Some(stored), Some(found)) = (snapshot.row, snapshot.event) else { return Ok(Held::Lost) };
-            if found.record.phase == Phase::Done {
+            if found.record.phase == Phase::Done || event.is_some_and(|event| found.record == *event) {
                 return Ok(Held::EventDone);
             }
             if stored.record.lease.is_none_or(|lease| lease.owner != claim.token) {
-                let freed = event.is_some_and(|event| event.phase == Phase::Owed && found.record == *event);
-                return Ok(if freed { Held::Written { etag: stored.etag } } else { Held::Lost });
+                return Ok(Held::Lost);
             }
             claim.row.etag = stored.etag;
             claim.event = found;

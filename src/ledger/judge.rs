@@ -39,7 +39,7 @@ pub fn judge(snapshot: &Snapshot, hash: &str, token: Uuid, now_ms: i64, skew_ms:
     if event.is_some_and(|event| !same_content(&event.hash, hash)) {
         return Judgement::IdReused;
     }
-    if let Some(done) = event.filter(|event| event.phase == Phase::Done) {
+    if let Some(done) = event.filter(|event| event.phase.is_ended()) {
         return done.outcome.clone().map_or(Judgement::Corrupt("event is done and has no outcome"), Judgement::Done);
     }
     match lease {

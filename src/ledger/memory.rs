@@ -1,8 +1,10 @@
 //! Records in memory: for tests, the demo's small sibling and single processes. Keeps the stored text, so that what
 //! cannot be stored or read back fails here too.
 
+use super::purge::{Expiring, Expiry, PageEnd, ScanPage, ScanStart, Scanned};
 use super::record::{EventRecord, RowRecord};
 use super::store::{Commit, Committed, Etag, Expect, Snapshot, Store, StoreError, Stored};
+use super::system::{SYSTEM, StateStore};
 use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub const RECORD_BYTES_MAX: usize = 900 * 1024;
 
 const ROW_KEY: &str = "row";
+const STATE_KEY: &str = "state";
 
 /// A ledger in memory.
 #[derive(Debug, Default)]
@@ -93,6 +96,21 @@ impl Store for MemoryStore {
         Ok(Committed { row, event })
     }
 
+    async fn put_event(
+        &self,
+        partition: &str,
+        event_key: &str,
+        record: &EventRecord,
+        expect: Expect,
+    ) -> Result<Etag, StoreError> {
+        let text = print(record, event_key)?;
+        let mut inner = self.lock();
+        if !inner.holds(partition, event_key, &expect) {
+            return Err(StoreError::Conflict);
+        }
+        Ok(inner.put(partition, event_key, text))
+    }
+
     async fn history(
         &self,
         partition: &str,
@@ -108,4 +126,67 @@ impl Store for MemoryStore {
             .collect::<Result<Vec<_>, _>>()?;
         Ok((row, events))
     }
+}
+
+#[async_trait]
+impl StateStore for MemoryStore {
+    async fn state(&self, name: &str) -> Result<Option<Stored<String>>, StoreError> {
+        let inner = self.lock();
+        let found = inner.entities.get(&(format!("{SYSTEM}:{name}"), STATE_KEY.to_owned()));
+        Ok(found.map(|(text, etag)| Stored { record: text.clone(), etag: Etag(etag.to_string()) }))
+    }
+
+    async fn put_state(&self, name: &str, text: &str, expect: &Expect) -> Result<Etag, StoreError> {
+        let partition = format!("{SYSTEM}:{name}");
+        let mut inner = self.lock();
+        if !inner.holds(&partition, STATE_KEY, expect) {
+            return Err(StoreError::Conflict);
+        }
+        Ok(inner.put(&partition, STATE_KEY, text.to_owned()))
+    }
+}
+
+#[async_trait]
+impl Expiring for MemoryStore {
+    async fn scan(&self, start: &ScanStart, from: Option<&PageEnd>, top: usize) -> Result<ScanPage, StoreError> {
+        let inner = self.lock();
+        let mut found = inner.entities.iter().filter(|((partition, key), _)| {
+            let begun = match start {
+                ScanStart::Beginning => true,
+                ScanStart::At(at) => partition >= at,
+                ScanStart::After(at) => partition > at,
+            };
+            begun && from.is_none_or(|(p, k)| (partition, Some(key)) >= (p, k.as_ref()))
+        });
+        let page = found.by_ref().take(top.max(1)).map(|((partition, key), (text, etag))| Scanned {
+            partition: partition.clone(),
+            key: key.clone(),
+            etag: Etag(etag.to_string()),
+            expiry: expiry(key, text),
+        });
+        let page = page.collect();
+        let next = found.next().map(|((partition, key), _)| (partition.clone(), Some(key.clone())));
+        Ok(ScanPage { found: page, next })
+    }
+
+    async fn remove(&self, partition: &str, records: &[(String, Etag)]) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        if !records.iter().all(|(key, etag)| inner.holds(partition, key, &Expect::Is(etag.clone()))) {
+            return Err(StoreError::Conflict);
+        }
+        for (key, _) in records {
+            inner.entities.remove(&(partition.to_owned(), key.clone()));
+        }
+        Ok(())
+    }
+}
+
+fn expiry(key: &str, text: &str) -> Expiry {
+    if key == ROW_KEY {
+        return parse::<RowRecord>(text, key).map_or(Expiry::Never, |row| Expiry::of_row(&row));
+    }
+    if key.starts_with("event:") {
+        return parse::<EventRecord>(text, key).map_or(Expiry::Never, |event| Expiry::of_event(&event));
+    }
+    Expiry::Never
 }

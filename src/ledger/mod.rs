@@ -1,11 +1,16 @@
-//! Claims: who may work on which row, and what came of every event. See [`claim`] for the protocol.
+//! Claims: who may work on which row, and what came of every event. See [`claim`] for the protocol,
+//! [`owed`] and [`parked`] for events that are not worked on now, [`purge`] for what is forgotten, [`system`] for what is not about rows.
 
 mod cache;
 pub mod claim;
 pub mod hold;
 pub mod judge;
 pub mod memory;
+pub mod owed;
+pub mod parked;
 mod probe;
+pub mod purge;
 pub mod record;
 pub mod store;
+pub mod system;
 pub mod table;

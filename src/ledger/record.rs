@@ -1,7 +1,7 @@
 //! What the ledger stores: one `row` record per target row and one `event` record per event of it, in one partition.
 //! Knows no storage format; times are milliseconds since 1970-01-01T00:00:00Z.
 
-use crate::domain::event::EventId;
+use crate::domain::event::{ChangeEvent, EventId};
 use crate::domain::outcome::Outcome;
 use crate::domain::row::RowState;
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ pub struct EventRecord {
     pub phase: Phase,
     /// Hash of what it says, with the version of the hashing in front: `1:...`.
     pub hash: String,
-    /// The event itself, until it is done.
+    /// The event itself, until it is done. A parked one keeps it, so that it can be replayed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<String>,
     /// create, update, delete, ...
@@ -53,6 +53,24 @@ pub struct EventRecord {
     /// How it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// How often a person had it run again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub replays: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl EventRecord {
+    /// The event itself, if it is still kept.
+    ///
+    /// # Errors
+    /// What is kept is not an event.
+    pub fn event(&self) -> Result<Option<ChangeEvent>, serde_json::Error> {
+        self.payload.as_deref().map(serde_json::from_str).transpose()
+    }
 }
 
 /// How far an event is.
@@ -65,6 +83,19 @@ pub enum Phase {
     Claimed(Uuid),
     /// It has an outcome.
     Done,
+    /// It has the outcome `parked`, and its payload is kept: a person may have it run again.
+    Parked,
+}
+
+impl Phase {
+    /// Whether it has an outcome: another delivery of it is a duplicate.
+    #[must_use]
+    pub fn is_ended(self) -> bool {
+        match self {
+            Self::Owed | Self::Claimed(_) => false,
+            Self::Done | Self::Parked => true,
+        }
+    }
 }
 
 /// Longest row key before encoding, in bytes; longer ids are hashed.

@@ -104,6 +104,19 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// `Conflict` and `Unavailable` mean that nothing was written; after `Unknown` the records must be read.
     async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError>;
 
+    /// Writes one event's record and nothing else: one round trip. The row's lease is not looked at; whoever works on the
+    /// event notices, because its record has another version then.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    async fn put_event(
+        &self,
+        partition: &str,
+        event_key: &str,
+        record: &EventRecord,
+        expect: Expect,
+    ) -> Result<Etag, StoreError>;
+
     /// Everything about one row: its record and at most `events_max` event records, in key order.
     ///
     /// # Errors

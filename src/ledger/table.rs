@@ -9,8 +9,11 @@
 //! of `dedup_window` (done ones are small); rows that are busy enough for this to matter are claimed from memory
 //! without reading. The answer may come in pages, so the query is followed to its end.
 
+use super::purge::{Expiring, Expiry, PageEnd, ScanPage, ScanStart, Scanned};
 use super::record::{EventRecord, Phase, RowRecord};
 use super::store::{Commit, Committed, Etag, Expect, Snapshot, Store, StoreError, Stored};
+use super::system::{SYSTEM, StateStore};
+use crate::tables::query::Continuation;
 use crate::tables::split;
 use crate::tables::{Entity, Filter, Key, Op, Query, TableClient, TablesError, When};
 use async_trait::async_trait;
@@ -19,6 +22,12 @@ use serde::de::DeserializeOwned;
 
 const ROW_KEY: &str = "row";
 const RECORD: &str = "record";
+const STATE_KEY: &str = "state";
+/// What a purge reads of records.
+const PHASE: &str = "phase";
+const UPDATED: &str = "updated_ms";
+const DELETED: &str = "deleted_ms";
+const DONE: &str = "done";
 /// Pages of one read; a query over one partition ends long before.
 const PAGES_MAX: usize = 1_000;
 
@@ -33,6 +42,14 @@ impl TableStore {
     #[must_use]
     pub fn new(table: TableClient) -> Self {
         Self { table }
+    }
+
+    async fn write(&self, entity: Entity, expect: &Expect) -> Result<Etag, StoreError> {
+        let written = match expect {
+            Expect::Absent => self.table.insert(entity).await,
+            Expect::Is(version) => self.table.replace(entity, When::Is(etag(version)?)).await,
+        };
+        Ok(Etag(written.map_err(write_error)?.as_str().to_owned()))
     }
 
     /// The table itself, for what is not about claims.
@@ -87,6 +104,17 @@ impl Store for TableStore {
         }
     }
 
+    async fn put_event(
+        &self,
+        partition: &str,
+        event_key: &str,
+        record: &EventRecord,
+        expect: Expect,
+    ) -> Result<Etag, StoreError> {
+        let entity = event_entity(&partition_key(partition)?, event_key, record)?;
+        self.write(entity, &expect).await
+    }
+
     async fn history(
         &self,
         partition: &str,
@@ -105,6 +133,70 @@ impl Store for TableStore {
         events.truncate(events_max);
         Ok((row, events))
     }
+}
+
+#[async_trait]
+impl StateStore for TableStore {
+    async fn state(&self, name: &str) -> Result<Option<Stored<String>>, StoreError> {
+        let entity = self.table.get(&system_key(name)?, &key(STATE_KEY)?).await.map_err(read_error)?;
+        entity.map(|entity| Ok(Stored { record: text(&entity)?, etag: version(&entity)? })).transpose()
+    }
+
+    async fn put_state(&self, name: &str, text: &str, expect: &Expect) -> Result<Etag, StoreError> {
+        self.write(text_entity(system_key(name)?, STATE_KEY, text)?, expect).await
+    }
+}
+
+#[async_trait]
+impl Expiring for TableStore {
+    async fn scan(&self, start: &ScanStart, from: Option<&PageEnd>, top: usize) -> Result<ScanPage, StoreError> {
+        let stored_key = |text: &str| Key::new(text).map_err(|error| StoreError::Corrupt(error.to_string()));
+        let filter = match start {
+            ScanStart::Beginning => Filter::all(),
+            ScanStart::At(partition) => Filter::all().partition_from(&stored_key(partition)?),
+            ScanStart::After(partition) => Filter::all().partition_after(&stored_key(partition)?),
+        };
+        let select = [PHASE, UPDATED, DELETED].map(str::to_owned).to_vec();
+        let query = Query { filter, select, top: Some(u32::try_from(top).unwrap_or(u32::MAX)) };
+        let from = from.map(|(partition, row)| Continuation { partition: partition.clone(), row: row.clone() });
+        let page = self.table.query(&query, from.as_ref()).await.map_err(read_error)?;
+        let found = page.entities.iter().map(|entity| {
+            Ok(Scanned {
+                partition: entity.partition.as_str().to_owned(),
+                key: entity.row.as_str().to_owned(),
+                etag: version(entity)?,
+                expiry: expiry(entity),
+            })
+        });
+        let found = found.collect::<Result<_, StoreError>>()?;
+        Ok(ScanPage { found, next: page.next.map(|next| (next.partition, next.row)) })
+    }
+
+    async fn remove(&self, partition: &str, records: &[(String, Etag)]) -> Result<(), StoreError> {
+        let stored_key = |text: &str| Key::new(text).map_err(|error| StoreError::Corrupt(error.to_string()));
+        let partition = stored_key(partition)?;
+        let ops = records
+            .iter()
+            .map(|(key, expect)| Ok(Op::Delete(partition.clone(), stored_key(key)?, When::Is(etag(expect)?))));
+        let ops = ops.collect::<Result<Vec<_>, StoreError>>()?;
+        self.table.transact(&partition, ops).await.map(drop).map_err(write_error)
+    }
+}
+
+fn expiry(entity: &Entity) -> Expiry {
+    let row = entity.row.as_str();
+    if let Some(deleted_ms) = entity.integer(DELETED).filter(|_| row == ROW_KEY) {
+        return Expiry::Row { deleted_ms };
+    }
+    match (entity.text(PHASE), entity.integer(UPDATED)) {
+        (Some(DONE), Some(done_ms)) if row.starts_with("event:") => Expiry::Event { done_ms },
+        _ => Expiry::Never,
+    }
+}
+
+/// The partition of a state that is not about a row.
+fn system_key(name: &str) -> Result<Key, StoreError> {
+    Key::join_hashed(&[SYSTEM, name]).map_err(|error| StoreError::TooLarge(error.to_string()))
 }
 
 /// The key of a partition: hash prefix, table and identity stay apart and readable.
@@ -131,16 +223,20 @@ fn joined(text: &str, parts_max: usize) -> Result<Key, StoreError> {
 fn op(entity: Entity, expect: &Expect) -> Result<Op, StoreError> {
     match expect {
         Expect::Absent => Ok(Op::Insert(entity)),
-        Expect::Is(etag) => {
-            let etag =
-                crate::tables::Etag::new(etag.0.as_str()).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-            Ok(Op::Replace(entity, When::Is(etag)))
-        }
+        Expect::Is(version) => Ok(Op::Replace(entity, When::Is(etag(version)?))),
     }
+}
+
+fn etag(version: &Etag) -> Result<crate::tables::Etag, StoreError> {
+    crate::tables::Etag::new(version.0.as_str()).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
 fn row_entity(partition: &Key, record: &RowRecord) -> Result<Entity, StoreError> {
     let entity = entity(partition, ROW_KEY, record)?.with("epoch", i64::try_from(record.epoch).unwrap_or(i64::MAX));
+    let entity = match Expiry::of_row(record) {
+        Expiry::Row { deleted_ms } => entity.with(DELETED, deleted_ms),
+        Expiry::Event { .. } | Expiry::Never => entity,
+    };
     Ok(match record.lease {
         Some(lease) => entity.with("lease_until_ms", lease.until_ms),
         None => entity,
@@ -151,10 +247,12 @@ fn event_entity(partition: &Key, event_key: &str, record: &EventRecord) -> Resul
     let phase = match record.phase {
         Phase::Owed => "owed",
         Phase::Claimed(_) => "claimed",
-        Phase::Done => "done",
+        Phase::Done => DONE,
+        Phase::Parked => "parked",
     };
     let entity = entity(partition, event_key, record)?
-        .with("phase", phase)
+        .with(PHASE, phase)
+        .with(UPDATED, record.updated_ms)
         .with("operation", record.operation.as_str())
         .with("attempts", i64::from(record.attempts));
     Ok(match &record.outcome {
@@ -165,18 +263,32 @@ fn event_entity(partition: &Key, event_key: &str, record: &EventRecord) -> Resul
 
 fn entity<T: Serialize>(partition: &Key, row_key: &str, record: &T) -> Result<Entity, StoreError> {
     let text = serde_json::to_string(record).map_err(|error| StoreError::Corrupt(format!("{row_key}: {error}")))?;
-    let mut entity = Entity::new(partition.clone(), key(row_key)?);
-    split::put(&mut entity.properties, RECORD, &text).map_err(|error| StoreError::TooLarge(error.to_string()))?;
+    text_entity(partition.clone(), row_key, &text)
+}
+
+fn text_entity(partition: Key, row_key: &str, text: &str) -> Result<Entity, StoreError> {
+    let mut entity = Entity::new(partition, key(row_key)?);
+    split::put(&mut entity.properties, RECORD, text).map_err(|error| StoreError::TooLarge(error.to_string()))?;
     Ok(entity)
 }
 
 fn stored<T: DeserializeOwned>(entity: &Entity) -> Result<Stored<T>, StoreError> {
-    let corrupt = |what: String| StoreError::Corrupt(format!("{}: {what}", entity.row.as_str()));
-    let text = split::get(entity, RECORD).map_err(|error| corrupt(error.to_string()))?;
-    let text = text.ok_or_else(|| corrupt("has no record".to_owned()))?;
-    let record = serde_json::from_str(&text).map_err(|error| corrupt(error.to_string()))?;
-    let etag = entity.etag.as_ref().ok_or_else(|| corrupt("came without an etag".to_owned()))?;
-    Ok(Stored { record, etag: Etag(etag.as_str().to_owned()) })
+    let record = serde_json::from_str(&text(entity)?).map_err(|error| corrupt(entity, &error.to_string()))?;
+    Ok(Stored { record, etag: version(entity)? })
+}
+
+fn text(entity: &Entity) -> Result<String, StoreError> {
+    let text = split::get(entity, RECORD).map_err(|error| corrupt(entity, &error.to_string()))?;
+    text.ok_or_else(|| corrupt(entity, "has no record"))
+}
+
+fn version(entity: &Entity) -> Result<Etag, StoreError> {
+    let etag = entity.etag.as_ref().ok_or_else(|| corrupt(entity, "came without an etag"))?;
+    Ok(Etag(etag.as_str().to_owned()))
+}
+
+fn corrupt(entity: &Entity, what: &str) -> StoreError {
+    StoreError::Corrupt(format!("{}: {what}", entity.row.as_str()))
 }
 
 pub(super) fn read_error(error: TablesError) -> StoreError {

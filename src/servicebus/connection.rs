@@ -2,8 +2,9 @@
 //!
 //! Reads no environment. Errors say what to change and never show the string.
 
+use crate::identity::TokenSource;
 use crate::secret::Secret;
-use crate::servicebus::auth::SharedKey;
+use crate::servicebus::auth::{Auth, SharedKey};
 use std::collections::BTreeMap;
 
 /// Where the namespace is and what opens it.
@@ -77,6 +78,19 @@ impl Connection {
             }
         };
         Ok(Self { endpoint, entity_path: get("entitypath").map(|path| path.trim_matches('/').to_owned()), proof })
+    }
+
+    /// The credentials for [`QueueClient::new`](crate::servicebus::QueueClient::new); `tokens` is asked only if the
+    /// proof is an identity.
+    ///
+    /// # Errors
+    /// Whatever `tokens` says.
+    pub fn auth<E>(&self, tokens: impl FnOnce() -> Result<TokenSource, E>) -> Result<Auth, E> {
+        Ok(match &self.proof {
+            Proof::SharedKey(key) => Auth::SharedKey(key.clone()),
+            Proof::Signature(signature) => Auth::Signature(signature.clone()),
+            Proof::Identity => Auth::Bearer(tokens()?),
+        })
     }
 
     /// The address of a queue, no slash at the end.

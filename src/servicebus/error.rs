@@ -120,9 +120,10 @@ impl From<CallError> for ServiceBusError {
         match error {
             CallError::Transport(error) => error.into(),
             CallError::Identity(IdentityError::Busy { after, .. }) => Self::Throttled { after },
-            CallError::Identity(error @ (IdentityError::Unreachable(_) | IdentityError::Decode { .. })) => {
-                Self::NotSent { reason: error.to_string() }
+            CallError::Identity(IdentityError::Unreachable(error)) => {
+                Self::NotSent { reason: format!("no token: {error}") }
             }
+            CallError::Identity(error @ IdentityError::Decode { .. }) => Self::NotSent { reason: error.to_string() },
             CallError::Identity(error @ (IdentityError::Misconfigured { .. } | IdentityError::Refused { .. })) => {
                 Self::Invalid { what: error.to_string() }
             }

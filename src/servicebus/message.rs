@@ -203,7 +203,7 @@ impl Message {
     }
 }
 
-/// JSON in ASCII, as headers need it: everything else as `\uXXXX`, in UTF-16 where one unit is not enough.
+/// JSON in ASCII, as headers need it: everything else as `\u` and four digits, in UTF-16 where one unit is not enough.
 fn ascii(value: &Value) -> Result<HeaderValue, ServiceBusError> {
     let mut text = String::new();
     for c in value.to_string().chars() {

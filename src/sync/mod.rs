@@ -1,11 +1,13 @@
 //! The engine: receive, decode, map, claim, merge, apply, finish, and nothing else.
 
+mod apply;
 mod claiming;
 mod delete;
 pub mod engine;
 pub mod environment;
 mod failure;
 mod filter;
+mod job;
 mod links;
 mod lookups;
 mod parents;

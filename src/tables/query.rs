@@ -30,6 +30,12 @@ impl Filter {
         self.compared("PartitionKey", "ge", low)
     }
 
+    /// Partitions after `low`, this one not among them.
+    #[must_use]
+    pub fn partition_after(self, low: &Key) -> Self {
+        self.compared("PartitionKey", "gt", low)
+    }
+
     /// Partitions before `high`.
     #[must_use]
     pub fn partition_before(self, high: &Key) -> Self {

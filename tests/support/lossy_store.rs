@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use dataverse_sync::ledger::record::{EventRecord, RowRecord};
-use dataverse_sync::ledger::store::{Commit, Committed, Snapshot, Store, StoreError};
+use dataverse_sync::ledger::store::{Commit, Committed, Etag, Expect, Snapshot, Store, StoreError};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::collections::VecDeque;
@@ -109,6 +109,25 @@ impl Store for LossyStore {
             Fault::None => self.inner_commit(commit).await,
             Fault::AfterEffect => {
                 let _ = self.inner_commit(commit).await;
+                Err(StoreError::Unknown("answer lost".to_owned()))
+            }
+            Fault::BeforeEffect => Err(StoreError::Unknown("request lost".to_owned())),
+        }
+    }
+
+    async fn put_event(
+        &self,
+        partition: &str,
+        event_key: &str,
+        record: &EventRecord,
+        expect: Expect,
+    ) -> Result<Etag, StoreError> {
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        let fault = self.commits.lock().unwrap().pop_front().unwrap_or(Fault::None);
+        match fault {
+            Fault::None => self.inner.put_event(partition, event_key, record, expect).await,
+            Fault::AfterEffect => {
+                let _ = self.inner.put_event(partition, event_key, record, expect).await;
                 Err(StoreError::Unknown("answer lost".to_owned()))
             }
             Fault::BeforeEffect => Err(StoreError::Unknown("request lost".to_owned())),

@@ -1,7 +1,7 @@
 //! What happens to events between the source and the queue: some come late, some twice, some twice at the same moment.
 //! And another program that creates some of the new rows in the target, too. Knows no handler.
 
-use super::plan::{DUPLICATES, LATE, Plan, RIVALS, TWINS};
+use super::plan::{DUPLICATES, LATE, Plan, TWINS};
 use crate::sim::dataverse::{Environment, Message, RaisedEvent};
 use crate::sim::host::{NewMessage, Queue};
 use rand::rngs::StdRng;
@@ -62,7 +62,7 @@ impl Deliveries {
             let delay = if random.random_bool(TWINS) { delay } else { self.delay(&mut random) };
             self.queue.send(message.delayed(delay));
         }
-        if event.message == Message::Create && random.random_bool(RIVALS) {
+        if event.message == Message::Create {
             let (least, longest) = RIVAL_AFTER;
             let after = delay + least + (longest - least).mul_f64(random.random());
             self.compete(event.id, after).await;

@@ -3,7 +3,7 @@
 //! moments. Knows neither target nor handlers.
 
 use super::delivery::Deliveries;
-use super::plan::Plan;
+use super::plan::{Plan, RIVALS};
 use super::world::Currency;
 use crate::sim::dataverse::{ApiError, Environment};
 use anyhow::anyhow;
@@ -49,6 +49,8 @@ struct Writer {
     number: usize,
     random: StdRng,
     contacts: Vec<Uuid>,
+    /// Contacts that another program creates in the target as well; they stay.
+    contended: Vec<Uuid>,
     orders: Vec<Uuid>,
 }
 
@@ -99,8 +101,8 @@ impl<'a> Story<'a> {
     /// As [`Story::opening`].
     pub(super) async fn write(&self, number: usize) -> anyhow::Result<()> {
         let seed = self.plan.seed.wrapping_mul(1_000).wrapping_add(u64::try_from(number)? + 1);
-        let mut writer =
-            Writer { number, random: StdRng::seed_from_u64(seed), contacts: Vec::new(), orders: Vec::new() };
+        let random = StdRng::seed_from_u64(seed);
+        let mut writer = Writer { number, random, contacts: vec![], contended: vec![], orders: vec![] };
         for _ in 0..self.plan.actions {
             pause(&mut writer.random, self.plan.pace).await;
             match writer.random.random_range(0..100) {
@@ -108,8 +110,9 @@ impl<'a> Story<'a> {
                 20..38 => self.new_order(&mut writer)?,
                 38..60 => self.account_burst(&mut writer).await?,
                 60..76 => self.contact_burst(&mut writer).await?,
-                76..94 => self.order_burst(&mut writer).await?,
-                _ => self.cancel(&mut writer)?,
+                76..90 => self.order_burst(&mut writer).await?,
+                90..95 => self.cancel(&mut writer)?,
+                _ => self.leave(&mut writer)?,
             }
         }
         Ok(())
@@ -138,16 +141,20 @@ impl<'a> Story<'a> {
             "emailaddress1": format!("{}@example.com", id.simple()), "jobtitle": "Buyer", "birthdate": date(random),
             "donotemail": random.random_bool(0.5), "new_interests": "100000001,100000009",
             "parentcustomerid_account@odata.bind": format!("/accounts({account})")});
-        self.deliveries.rival("contact", id, row.clone());
+        if random.random_bool(RIVALS) {
+            self.deliveries.rival("contact", id, row.clone());
+            writer.contended.push(id);
+        } else {
+            writer.contacts.push(id);
+        }
         self.create("contact", &row)?;
-        writer.contacts.push(id);
         Ok(())
     }
 
     fn new_order(&self, writer: &mut Writer) -> anyhow::Result<()> {
         let currency = self.currency(&mut writer.random);
         let random = &mut writer.random;
-        let customer = match (writer.contacts.choose(random), self.common.accounts.choose(random)) {
+        let customer = match (any(&writer.contacts, &writer.contended, random), self.common.accounts.choose(random)) {
             (Some(contact), _) if random.random_bool(0.6) => {
                 ("customerid_contact@odata.bind", format!("/contacts({contact})"))
             }
@@ -177,7 +184,7 @@ impl<'a> Story<'a> {
             self.update("account", id, &account_change(random, writer.number))?;
             pause(random, Duration::from_millis(12)).await;
         }
-        if let Some(contact) = writer.contacts.last().filter(|_| random.random_bool(0.3)) {
+        if let Some(contact) = any(&writer.contacts, &writer.contended, random).filter(|_| random.random_bool(0.3)) {
             let bind = json!({"primarycontactid@odata.bind": format!("/contacts({contact})")});
             self.update("account", id, &bind)?;
         }
@@ -186,7 +193,7 @@ impl<'a> Story<'a> {
 
     async fn contact_burst(&self, writer: &mut Writer) -> anyhow::Result<()> {
         let random = &mut writer.random;
-        let Some(id) = writer.contacts.choose(random).copied() else { return Ok(()) };
+        let Some(id) = any(&writer.contacts, &writer.contended, random) else { return Ok(()) };
         for _ in 0..random.random_range(1..=3) {
             let change = match random.random_range(0..5) {
                 0 => json!({"jobtitle": format!("Grade {}", random.random_range(1..20))}),
@@ -230,6 +237,16 @@ impl<'a> Story<'a> {
         deleted.map_err(|error| refused("delete", "salesorder", &error))
     }
 
+    /// A contact is deleted; lookups to it become empty, of which no event tells.
+    fn leave(&self, writer: &mut Writer) -> anyhow::Result<()> {
+        if writer.contacts.is_empty() {
+            return Ok(());
+        }
+        let id = writer.contacts.swap_remove(writer.random.random_range(0..writer.contacts.len()));
+        let deleted = self.source.delete(&self.source.person(), "contact", id);
+        deleted.map_err(|error| refused("delete", "contact", &error))
+    }
+
     fn currency(&self, random: &mut StdRng) -> String {
         let id = self.currencies.choose(random).map(|currency| currency.source).unwrap_or_default();
         format!("/transactioncurrencies({id})")
@@ -244,6 +261,12 @@ impl<'a> Story<'a> {
         let updated = self.source.update(&self.source.person(), table, id, change);
         updated.map_err(|error| refused("update", table, &error))
     }
+}
+
+/// One of two lists.
+fn any(some: &[Uuid], others: &[Uuid], random: &mut StdRng) -> Option<Uuid> {
+    let number = random.random_range(0..(some.len() + others.len()).max(1));
+    some.iter().chain(others).nth(number).copied()
 }
 
 fn refused(what: &str, table: &str, error: &ApiError) -> anyhow::Error {

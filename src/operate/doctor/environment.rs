@@ -35,8 +35,10 @@ impl Side {
     }
 }
 
-/// The codes of Microsoft Entra ID that say what to do (entra: "AADSTS error codes").
-const ENTRA: [(&str, &str); 5] = [
+/// Words that say what to do: our own of a connection that failed, and the codes of Microsoft Entra ID (entra: "AADSTS error
+/// codes").
+const KNOWN: [(&str, &str); 6] = [
+    ("reached:", "check the network to it, and AZURE_AUTHORITY_HOST; with a managed identity, that the app has one"),
     ("AADSTS7000215", "the client secret is wrong: copy the secret's value (not its id) into {}_CLIENT_SECRET"),
     ("AADSTS7000222", "the client secret has expired: make a new one and put it into {}_CLIENT_SECRET"),
     ("AADSTS700016", "{}_CLIENT_ID is no application of the tenant {}_TENANT_ID: compare both with the registration"),
@@ -51,7 +53,7 @@ pub async fn token(side: Side, client: &Dataverse) -> Check {
         Ok(true) => Check::ok(name, "obtained"),
         Ok(false) => Check::ok(name, "none needed"),
         Err(error) => {
-            let known = ENTRA.iter().find(|(code, _)| error.reason.split_whitespace().any(|word| word == *code));
+            let known = KNOWN.iter().find(|(known, _)| error.reason.split_whitespace().any(|word| word == *known));
             let general = "check {}_TENANT_ID, {}_CLIENT_ID and {}_CLIENT_SECRET, or the managed identity of the app";
             let remedy = known.map_or(general, |(_, remedy)| remedy).replace("{}", side.prefix());
             Check::fail(name, error.reason, remedy)

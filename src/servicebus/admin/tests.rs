@@ -65,7 +65,7 @@ fn what_is_no_description_is_refused_with_the_part() {
     check("2010/10/servicebus/connect", "other", "a description that is no queue's");
     check("<d2p1:ScheduledMessageCount>3", "<d2p1:ScheduledMessageCount>", "ScheduledMessageCount");
     assert!(read(&[0xff]).is_err() && read(&vec![b' '; BYTES_MAX + 1]).is_err());
-    assert!(read("<a>".repeat(80_000).as_bytes()).is_err(), "depth is bounded");
+    assert!(read("<a>".repeat(80_000).as_bytes()).is_err(), "depth costs no stack");
     assert_eq!(
         read(ENTRY.replace("<MaxMessageSizeInKilobytes>256</MaxMessageSizeInKilobytes>", "").as_bytes())
             .unwrap()

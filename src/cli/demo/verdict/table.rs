@@ -177,3 +177,86 @@ fn told(difference: &Difference) -> String {
         Difference::Link { .. } => difference.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Refused;
+    use super::*;
+    use crate::sim::host::QueueCounts;
+    use uuid::Uuid;
+
+    fn clean(naive: bool) -> Verdict {
+        Verdict {
+            naive,
+            seed: 7,
+            changes: 100,
+            queue: QueueCounts { delivered: 105, redelivered: 3, ..QueueCounts::default() },
+            webhooks: 10,
+            webhooks_refused: 0,
+            late: 30,
+            sent_twice: 12,
+            applied: 90,
+            duplicates: 12,
+            stale: 10,
+            ignored: 0,
+            raced: 2,
+            unfinished: 1,
+            reasons: vec![("row_busy".to_owned(), 1)],
+            kills: 1,
+            refused: Refused { throttled: 4, unavailable: 3, unanswered: 2, races: 2 },
+            written_again: 2,
+            rows: 40,
+            differences: Vec::new(),
+            pending: 0,
+            noted: 100,
+            owed: 0,
+            dead: 0,
+        }
+    }
+
+    #[test]
+    fn whatever_is_owed_or_differs_makes_the_verdict_bad() {
+        let missing = Difference::Row { table: "account".to_owned(), id: Uuid::from_u128(1), missing: Side::Second };
+        assert!(clean(false).is_good());
+        let check = |change: &dyn Fn(&mut Verdict)| {
+            let mut verdict = clean(false);
+            change(&mut verdict);
+            assert!(!verdict.is_good(), "{verdict:?}");
+            assert!(verdict.text(false).contains("not equal, or something is owed"));
+        };
+        check(&|verdict| verdict.differences.push(missing.clone()));
+        check(&|verdict| verdict.pending = 1);
+        check(&|verdict| verdict.owed = 1);
+        check(&|verdict| verdict.dead = 1);
+        check(&|verdict| verdict.webhooks_refused = 1);
+        check(&|verdict| verdict.noted = 0);
+    }
+
+    #[test]
+    fn the_table_is_aligned_with_and_without_colours() {
+        for naive in [false, true] {
+            let plain = clean(naive).text(false);
+            let numbers = plain.lines().filter(|line| line.starts_with("  ") && line.len() > 44);
+            for line in numbers {
+                assert!(line[36..44].trim().parse::<u64>().is_ok(), "{line}");
+            }
+            let coloured = clean(naive).text(true);
+            assert!(coloured.contains("\u{1b}[1;32m       0\u{1b}[0m"), "{coloured}");
+            assert!(!plain.contains('\u{1b}'));
+        }
+    }
+
+    #[test]
+    fn only_the_first_differences_are_listed() {
+        let mut verdict = clean(false);
+        let of = |number: u128| Difference::Row {
+            table: "account".to_owned(),
+            id: Uuid::from_u128(number),
+            missing: Side::First,
+        };
+        verdict.differences = (0..13).map(of).collect();
+        let text = verdict.text(false);
+        assert_eq!(text.matches("deleted, but there in the target").count(), LISTED_MAX);
+        assert!(text.contains("... and 3 more") && text.contains("0 rows missing, 13 rows that should be gone"));
+    }
+}

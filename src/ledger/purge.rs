@@ -1,0 +1,249 @@
+//! Forgetting: event records that ended long ago, and tombstones of rows that nothing was heard of since.
+//!
+//! A rolling scan over the whole table, bounded per call: it says where to go on, and begins anew at the end. Nothing is
+//! ever removed that somebody owes, works on or parked; everything is removed on condition that it is as it was read.
+//! A row's record goes only with all of its events gone: it says what was written when, and without that an old
+//! event would be new again.
+//!
+//! Works on keys as they are stored, so it needs to understand none.
+
+use super::record::{EventRecord, Phase, RowRecord};
+use super::store::{Etag, StoreError};
+use crate::clock::Clock;
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Records of one page.
+const PAGE_RECORDS: usize = 1_000;
+/// Records of one transaction, as Table Storage allows.
+const TRANSACTION_RECORDS: usize = 100;
+
+/// What a purge needs to know of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// An event that is done, since then (ms).
+    Event {
+        /// When it was done.
+        done_ms: i64,
+    },
+    /// A row that is deleted and free; when the delete arrived (ms).
+    Row {
+        /// When the delete arrived.
+        deleted_ms: i64,
+    },
+    /// Anything else stays.
+    Never,
+}
+
+impl Expiry {
+    /// Of an event record.
+    #[must_use]
+    pub fn of_event(event: &EventRecord) -> Self {
+        match event.phase {
+            Phase::Done => Self::Event { done_ms: event.updated_ms },
+            Phase::Owed | Phase::Claimed(_) | Phase::Parked => Self::Never,
+        }
+    }
+
+    /// Of a row record.
+    #[must_use]
+    pub fn of_row(row: &RowRecord) -> Self {
+        let free = row.lease.is_none() && row.state.touched.is_empty() && row.state.is_deleted();
+        match &row.state.tombstone {
+            // a child that referred to the row since may have brought it back as a placeholder
+            Some(tombstone) if free && row.state.alive_at.is_none_or(|at| at <= tombstone.at) => {
+                Self::Row { deleted_ms: tombstone.arrival_ms }
+            }
+            _ => Self::Never,
+        }
+    }
+}
+
+/// One record, seen by a scan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scanned {
+    /// Its partition, as stored.
+    pub partition: String,
+    /// Its key, as stored.
+    pub key: String,
+    /// Its version.
+    pub etag: Etag,
+    /// When it may go.
+    pub expiry: Expiry,
+}
+
+/// Where a scan begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScanStart {
+    /// At the first partition.
+    #[default]
+    Beginning,
+    /// With this partition.
+    At(String),
+    /// With the partition after this one.
+    After(String),
+}
+
+/// Where a page ended; opaque, good for the same start only.
+pub type PageEnd = (String, Option<String>);
+
+/// A part of a scan. It may be empty and still have a `next`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScanPage {
+    /// In key order.
+    pub found: Vec<Scanned>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<PageEnd>,
+}
+
+/// What a purge needs of a store. Implementations: Azure Table Storage and memory.
+#[async_trait]
+pub trait Expiring: Send + Sync + std::fmt::Debug {
+    /// One page of all records: one round trip.
+    ///
+    /// # Errors
+    /// [`StoreError`], never `Conflict`.
+    async fn scan(&self, start: &ScanStart, from: Option<&PageEnd>, top: usize) -> Result<ScanPage, StoreError>;
+
+    /// Removes records of one partition, all or none, if each has this version: one round trip.
+    ///
+    /// # Errors
+    /// `Conflict`: one has changed, none was removed.
+    async fn remove(&self, partition: &str, records: &[(String, Etag)]) -> Result<(), StoreError>;
+}
+
+/// How much to purge.
+#[derive(Clone, Debug)]
+pub struct PurgeRequest {
+    /// Where to begin: what the last purge said, kept under [`super::system`].
+    pub start: ScanStart,
+    /// Events that were done before this go: now - `dedup_window`.
+    pub events_before_ms: i64,
+    /// Rows that were deleted before this and have no events go: now - `tombstones`.
+    pub rows_before_ms: i64,
+    /// Records to look at, about.
+    pub scanned_max: usize,
+    /// When to stop, on the monotonic clock.
+    pub deadline: Duration,
+}
+
+/// What was purged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// Records looked at.
+    pub scanned: usize,
+    /// Event records removed.
+    pub events: usize,
+    /// Row records removed.
+    pub rows: usize,
+    /// Transactions that met a change and removed nothing; the next round finds these again.
+    pub conflicts: usize,
+    /// Where the next purge begins.
+    pub next: ScanStart,
+}
+
+/// What was seen of one partition so far.
+#[derive(Debug, Default)]
+struct Seen {
+    partition: String,
+    expired: Vec<(String, Etag)>,
+    row: Option<(String, Etag)>,
+    /// Something stays that is not the row.
+    stays: bool,
+}
+
+/// Purges a part of the table. Round trips: one per thousand records, one per partition with something to remove.
+///
+/// # Errors
+/// [`StoreError`]; what was removed is removed, and the next purge may begin where this one did.
+pub async fn purge(store: &dyn Expiring, clock: &dyn Clock, request: &PurgeRequest) -> Result<Purged, StoreError> {
+    let (mut purged, mut seen, mut from) = (Purged::default(), None::<Seen>, None);
+    loop {
+        let page = store.scan(&request.start, from.as_ref(), PAGE_RECORDS).await?;
+        from = page.next;
+        for record in page.found {
+            purged.scanned += 1;
+            if let Some(before) = seen.take_if(|seen| seen.partition != record.partition) {
+                close(store, before, &mut purged).await?;
+                if purged.scanned > request.scanned_max || clock.monotonic() >= request.deadline {
+                    purged.next = ScanStart::At(record.partition);
+                    return Ok(purged);
+                }
+            }
+            let partition = record.partition.clone();
+            let seen = seen.get_or_insert_with(|| Seen { partition, ..Seen::default() });
+            note(request, seen, record);
+            if seen.expired.len() == TRANSACTION_RECORDS {
+                remove(store, seen, &mut purged).await?;
+            }
+        }
+        if from.is_none() {
+            if let Some(last) = seen {
+                close(store, last, &mut purged).await?;
+            }
+            purged.next = ScanStart::Beginning;
+            return Ok(purged);
+        }
+        if purged.scanned > request.scanned_max || clock.monotonic() >= request.deadline {
+            purged.next = stopped_within(store, request, seen, &mut purged).await?;
+            return Ok(purged);
+        }
+    }
+}
+
+/// Where to go on when time is up within a partition: with it, so that its row is judged with all its events in view;
+/// after it, if it alone took the whole budget.
+async fn stopped_within(
+    store: &dyn Expiring,
+    request: &PurgeRequest,
+    seen: Option<Seen>,
+    purged: &mut Purged,
+) -> Result<ScanStart, StoreError> {
+    let Some(mut seen) = seen else { return Ok(request.start.clone()) };
+    remove(store, &mut seen, purged).await?;
+    let alone = request.start == ScanStart::At(seen.partition.clone());
+    Ok(if alone { ScanStart::After(seen.partition) } else { ScanStart::At(seen.partition) })
+}
+
+fn note(request: &PurgeRequest, seen: &mut Seen, record: Scanned) {
+    match record.expiry {
+        Expiry::Event { done_ms } if done_ms < request.events_before_ms => {
+            seen.expired.push((record.key, record.etag));
+        }
+        Expiry::Row { deleted_ms } if deleted_ms < request.rows_before_ms => {
+            seen.row = Some((record.key, record.etag));
+        }
+        Expiry::Event { .. } | Expiry::Row { .. } | Expiry::Never => seen.stays = true,
+    }
+}
+
+/// Ends a partition that was seen from its first record to its last.
+async fn close(store: &dyn Expiring, mut seen: Seen, purged: &mut Purged) -> Result<(), StoreError> {
+    remove(store, &mut seen, purged).await?;
+    let Some(row) = seen.row.filter(|_| !seen.stays) else { return Ok(()) };
+    match store.remove(&seen.partition, &[row]).await {
+        Ok(()) => purged.rows += 1,
+        Err(StoreError::Conflict) => purged.conflicts += 1,
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// Removes the expired events noted so far.
+async fn remove(store: &dyn Expiring, seen: &mut Seen, purged: &mut Purged) -> Result<(), StoreError> {
+    let expired = std::mem::take(&mut seen.expired);
+    if expired.is_empty() {
+        return Ok(());
+    }
+    match store.remove(&seen.partition, &expired).await {
+        Ok(()) => purged.events += expired.len(),
+        Err(StoreError::Conflict) => {
+            purged.conflicts += 1;
+            seen.stays = true;
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! An event in the target's terms: which row or link, which columns, which ledger partition.
+
+use super::engine::Engine;
+use super::failure::Failure;
+use super::links::{End, LinkJob};
+use crate::domain::delivery::Delivery;
+use crate::domain::event::{ChangeEvent, Link, Operation};
+use crate::domain::groups::Groups;
+use crate::domain::map::{Mapped, MappedRow, map_columns};
+use crate::domain::mapping::TableMap;
+use crate::domain::outcome::{Ignored, Outcome};
+use crate::domain::partition::Partition;
+use crate::domain::schema::TableSchema;
+use crate::domain::value::{Columns, RowRef};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One event in the target's terms, with everything needed to work on it.
+pub(super) struct Job<'a> {
+    pub(super) event: &'a ChangeEvent,
+    pub(super) table: &'a TableMap,
+    pub(super) schema: Arc<TableSchema>,
+    pub(super) groups: Groups,
+    pub(super) mapped: Mapped,
+    pub(super) row: RowRef,
+    pub(super) partition: Partition,
+    /// The event is about this link and not about a row.
+    pub(super) link: Option<LinkJob<'a>>,
+}
+
+impl Engine {
+    /// Each link of the event for itself; the event has the outcome of the last one that did something.
+    #[expect(clippy::too_many_arguments, reason = "one event in all its surroundings")]
+    pub(super) async fn links(
+        &self,
+        event: &ChangeEvent,
+        table: &TableMap,
+        schema: Arc<TableSchema>,
+        link: &Link,
+        present: bool,
+        delivery: &Delivery,
+        deadline: Duration,
+    ) -> Result<Outcome, Failure> {
+        let RowRef::Id(own_id) = event.row else {
+            return Err(Failure::never("identity_missing: a link names its rows by GUID"));
+        };
+        let mut outcome = Outcome::Ignored(Ignored::NothingToWrite);
+        for (other, other_id) in &link.related {
+            let Some(other) = self.parts.mapping.tables.get(other) else { continue };
+            let other_schema = self.schema(&other.target, deadline).await?;
+            let own = End { table, schema: Arc::clone(&schema), id: own_id };
+            let other = End { table: other, schema: other_schema, id: *other_id };
+            let link = LinkJob::new(own, other, &link.relationship, present)?;
+            let (name, row) = link.identity();
+            let partition = Partition::of(&name, &row);
+            let mapped = Mapped {
+                row: MappedRow::Known(row.clone()),
+                columns: link.columns(),
+                image: Columns::new(),
+                dropped: Vec::new(),
+                unknown_named: Vec::new(),
+                value_unmapped: Vec::new(),
+            };
+            let (schema, groups, link) = (Arc::clone(&schema), Groups::default(), Some(link));
+            let job = Job { event, table, schema, groups, mapped, row, partition, link };
+            let ended = self.claimed(&job, delivery, deadline).await?;
+            if !matches!(outcome, Outcome::Applied(_)) || matches!(ended, Outcome::Applied(_)) {
+                outcome = ended;
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Maps the event to the target.
+    pub(super) fn job<'a>(
+        &self,
+        event: &'a ChangeEvent,
+        table: &'a TableMap,
+        schema: Arc<TableSchema>,
+    ) -> Result<Result<Job<'a>, Ignored>, Failure> {
+        if schema.elastic {
+            return Err(Failure::never("elastic_table: a partial write would wipe the row's other columns"));
+        }
+        let mapped = map_columns(&self.parts.mapping, table, &schema, event);
+        if let Some(column) = mapped.unknown_named.first() {
+            return Err(Failure::never(format!("column_missing: the target's {} has no column {column}", schema.name)));
+        }
+        if let Some(column) = mapped.value_unmapped.first() {
+            return Err(Failure::never(format!(
+                "value_unmapped: {}.{column} has a value that is not mapped",
+                schema.name
+            )));
+        }
+        for dropped in &mapped.dropped {
+            tracing::debug!(
+                table = table.source,
+                column = dropped.column,
+                why = dropped.why.name(),
+                "column not written"
+            );
+        }
+        let row = match &mapped.row {
+            MappedRow::Known(row) => row.clone(),
+            MappedRow::Unresolved { missing, .. } => {
+                let missing = missing.join(", ");
+                return Err(Failure::never(format!(
+                    "identity_missing: the event does not carry the key of {} ({missing}); register a post image with it",
+                    schema.name
+                )));
+            }
+        };
+        let writes = matches!(event.operation, Operation::Update | Operation::Upsert);
+        if writes && mapped.columns.is_empty() && !event.columns.is_empty() {
+            return Ok(Err(Ignored::NothingToWrite));
+        }
+        let partition = Partition::of(&schema.name, &row);
+        let groups = Groups::of(table, &schema);
+        Ok(Ok(Job { event, table, schema, groups, mapped, row, partition, link: None }))
+    }
+}
