@@ -3,7 +3,7 @@
 use super::clock::TestClock;
 use async_trait::async_trait;
 use dataverse_sync::ledger::record::{EventRecord, RowRecord};
-use dataverse_sync::ledger::store::{Commit, Committed, Snapshot, Store, StoreError};
+use dataverse_sync::ledger::store::{Commit, Committed, Etag, Expect, Snapshot, Store, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,18 @@ impl Store for SlowStore {
         let committed = self.inner.commit(commit).await;
         self.clock.advance(self.commit_takes);
         committed
+    }
+
+    async fn put_event(
+        &self,
+        partition: &str,
+        event_key: &str,
+        record: &EventRecord,
+        expect: Expect,
+    ) -> Result<Etag, StoreError> {
+        let put = self.inner.put_event(partition, event_key, record, expect).await;
+        self.clock.advance(self.commit_takes);
+        put
     }
 
     async fn history(
