@@ -97,7 +97,14 @@ async fn retry_after_is_obeyed_by_every_call_of_the_instance() {
         Effect::Status { status: 429, code: "0x80072322".to_owned(), retry_after: Some(Duration::from_secs(20)) };
     world.target.faults().add(Rule::new(When::Nth(1), throttled));
     let start = world.target.elapsed();
-    futures_util::future::join_all(events.iter().map(|event| redeliver(&instance, event))).await;
+    // the first is refused; the others come while the pause runs
+    let later = |n: usize| Duration::from_secs(u64::try_from(n).unwrap());
+    let instance = &instance;
+    let work = events.iter().enumerate().map(|(n, event)| async move {
+        tokio::time::sleep(later(n)).await;
+        redeliver(instance, event).await
+    });
+    futures_util::future::join_all(work).await;
     let log = world.target.requests().last();
     let refused = log.iter().find(|record| record.status == Some(429)).unwrap().at;
     assert!(refused >= start);
