@@ -97,7 +97,14 @@ async fn retry_after_is_obeyed_by_every_call_of_the_instance() {
         Effect::Status { status: 429, code: "0x80072322".to_owned(), retry_after: Some(Duration::from_secs(20)) };
     world.target.faults().add(Rule::new(When::Nth(1), throttled));
     let start = world.target.elapsed();
-    futures_util::future::join_all(events.iter().map(|event| redeliver(&instance, event))).await;
+    // the first is refused; the others come while the pause runs
+    let later = |n: usize| Duration::from_secs(u64::try_from(n).unwrap());
+    let instance = &instance;
+    let work = events.iter().enumerate().map(|(n, event)| async move {
+        tokio::time::sleep(later(n)).await;
+        redeliver(instance, event).await
+    });
+    futures_util::future::join_all(work).await;
     let log = world.target.requests().last();
     let refused = log.iter().find(|record| record.status == Some(429)).unwrap().at;
     assert!(refused >= start);
@@ -143,4 +150,31 @@ async fn with_the_etag_guard_a_change_by_others_between_read_and_write_is_seen()
     let row = world.target.row("account", id).unwrap();
     assert_eq!(format!("{:?}", row.get("name").unwrap()), "Text(\"B\")");
     assert_eq!(format!("{:?}", row.get("telephone1").unwrap()), "Text(\"theirs\")");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_delete_takes_what_a_crashed_worker_had_written() {
+    let world = World::new(PLAIN);
+    let wait = || tokio::time::sleep(Duration::from_secs(2));
+    let id = world.create("account", json!({ "name": "A" }));
+    wait().await;
+    world.update("account", id, json!({ "description": "of the former life" }));
+    wait().await;
+    world.delete("account", id);
+    wait().await;
+    world.create("account", json!({ "accountid": id, "name": "again" }));
+    let events = world.events().await;
+    let survivor = world.instance();
+    redeliver(&survivor, &events[3]).await;
+    // the old update is written, and its worker dies before it can say so
+    let slow = Effect::Slow { before: Duration::ZERO, after: Duration::from_secs(20) };
+    let rule = world.target.faults().add(Rule::new(When::Nth(1), slow).writes());
+    let doomed = world.instance();
+    assert!(tokio::time::timeout(Duration::from_secs(10), deliver(&doomed, &events[1])).await.is_err());
+    assert_eq!(world.target.faults().hits(rule), 1);
+    assert!(world.target.row("account", id).unwrap().get("description").is_some(), "it was written");
+    for which in [2, 1, 0] {
+        redeliver(&survivor, &events[which]).await;
+    }
+    world.assert_equal();
 }

@@ -1,7 +1,7 @@
 //! Many-to-many links in any order, from either side, to rows that are not there yet.
 
 use super::world::{World, account, redeliver, words};
-use dataverse_sync::sim::dataverse::{Collector, RaisedEvent, Sink, Step};
+use dataverse_sync::sim::dataverse::{Collector, Effect, RaisedEvent, Rule, Sink, Step, When};
 use serde_json::json;
 use std::time::Duration;
 use uuid::Uuid;
@@ -91,4 +91,48 @@ async fn a_link_to_a_row_that_was_deleted_since_brings_nothing_back() {
     assert_eq!(words(&redeliver(&instance, &links[0]).await), "stale: ");
     assert!(world.target.row("contact", contact).is_none());
     world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_seen_from_its_other_end_is_the_same_link() {
+    let (world, collector, account, contact, rows) = linked_world().await;
+    let instance = world.instance();
+    for event in &rows {
+        redeliver(&instance, event).await;
+    }
+    let person = world.source.person();
+    world.source.associate(&person, RELATIONSHIP, "account", account, contact).unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.source.disassociate(&person, RELATIONSHIP, "contact", contact, account).unwrap();
+    let events = taken(&world, &collector).await;
+    let targets: Vec<_> = events.iter().map(|event| super::world::decoded(event).table).collect();
+    assert_eq!(targets, ["account", "contact"], "the two events name different rows");
+    // the newer one first: only one history knows that the older one is stale
+    redeliver(&instance, &events[1]).await;
+    assert_eq!(words(&redeliver(&instance, &events[0]).await), "stale: ");
+    assert!(world.target.links(RELATIONSHIP).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unlink_that_lands_after_its_time_out_does_not_undo_a_newer_link() {
+    let (world, collector, account, contact, rows) = linked_world().await;
+    let instances = [world.instance(), world.instance()];
+    for event in &rows {
+        redeliver(&instances[0], event).await;
+    }
+    let person = world.source.person();
+    world.source.associate(&person, RELATIONSHIP, "account", account, contact).unwrap();
+    redeliver(&instances[0], &taken(&world, &collector).await[0]).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.source.disassociate(&person, RELATIONSHIP, "account", account, contact).unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.source.associate(&person, RELATIONSHIP, "account", account, contact).unwrap();
+    let events = taken(&world, &collector).await;
+    let late = Effect::Late { lands_after: Duration::from_secs(90), silent_for: Duration::from_secs(600) };
+    let rule = world.target.faults().add(Rule::new(When::Nth(1), late).method(http::Method::DELETE));
+    let both = [redeliver(&instances[0], &events[0]), redeliver(&instances[1], &events[1])];
+    futures_util::future::join_all(both).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(world.target.faults().hits(rule), 1);
+    assert_eq!(world.target.links(RELATIONSHIP), world.source.links(RELATIONSHIP));
 }
