@@ -11,6 +11,7 @@
 )]
 
 mod cli;
+mod counted;
 mod dataverse_client;
 mod demo;
 mod doctor;

@@ -1,0 +1,103 @@
+//! What an event costs, counted on the wire: the real binary between the Table Storage and the Dataverse stand-in.
+#![cfg(unix)]
+
+use crate::support::handler::Handler;
+use dataverse_sync::sim::dataverse::sample::sample_schema;
+use dataverse_sync::sim::dataverse::{Collector, Environment, Image, RaisedEvent, Settings, Sink, Step, serve};
+use dataverse_sync::sim::http::Server;
+use dataverse_sync::sim::tables::{self, DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY, TableService};
+use serde_json::json;
+use uuid::Uuid;
+
+struct World {
+    source: Environment,
+    raised: Collector,
+    target: Environment,
+    tables: TableService,
+    served: (Server, Server),
+}
+
+impl World {
+    async fn new() -> Self {
+        let source = Environment::new(Settings::new(Uuid::from_u128(1), sample_schema()));
+        let target = Environment::new(Settings::new(Uuid::from_u128(2), sample_schema()));
+        let raised = Collector::default();
+        let step = Step::new(Uuid::from_u128(100), "account", Sink::Collect(raised.clone()));
+        source.subscribe(step.image(Image::All));
+        let tables = TableService::new(tables::Settings::default());
+        let served = (serve(target.clone(), 0).await.unwrap(), tables::serve(tables.clone(), 0).await.unwrap());
+        Self { source, raised, target, tables, served }
+    }
+
+    async fn handler(&self) -> Handler {
+        let endpoint = format!("{}/{DEVELOPMENT_ACCOUNT}", self.served.1.url());
+        let connection =
+            format!("AccountName={DEVELOPMENT_ACCOUNT};AccountKey={DEVELOPMENT_KEY};TableEndpoint={endpoint}");
+        let settings = [("TARGET_URL", self.served.0.url()), ("AzureWebJobsStorage", connection)];
+        let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        Handler::start(&[settings.as_slice(), &[("TARGET_AUTH", "none")]].concat()).await
+    }
+
+    fn changes(&self, name: &str, updates: usize) -> Vec<RaisedEvent> {
+        let person = self.source.person();
+        let id = self.source.create(&person, "account", &json!({ "name": name })).unwrap();
+        for n in 0..updates {
+            self.source.update(&person, "account", id, &json!({ "telephone1": n.to_string() })).unwrap();
+        }
+        self.raised.take()
+    }
+
+    /// Requests to the ledger's storage and to the target so far.
+    fn cost(&self) -> (u64, u64) {
+        (self.tables.round_trips(), self.target.requests().count())
+    }
+}
+
+async fn by_queue(world: &World, handler: &Handler, event: &RaisedEvent) -> (u64, u64) {
+    let (before, message) = (world.cost(), event.queue().unwrap());
+    let body = json!(String::from_utf8(message.body.to_vec()).unwrap());
+    let answer = handler.invoke(&Uuid::new_v4().to_string(), &body, &json!(message.properties)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let after = world.cost();
+    (after.0 - before.0, after.1 - before.1)
+}
+
+#[tokio::test]
+async fn queue_events_cost_two_plus_one_when_warm_three_plus_one_when_cold_and_duplicates_at_most_one() {
+    let world = World::new().await;
+    let (handler, other) = (world.handler().await, world.handler().await);
+    // the first event of a process fetches metadata, that of a deployment makes the table
+    for handler in [&handler, &other] {
+        for event in world.changes("first", 0) {
+            by_queue(&world, handler, &event).await;
+        }
+    }
+    let events = world.changes("A", 3);
+    assert_eq!(by_queue(&world, &handler, &events[0]).await, (3, 1), "cold");
+    for event in &events[1..] {
+        assert_eq!(by_queue(&world, &handler, event).await, (2, 1), "warm");
+    }
+    assert_eq!(by_queue(&world, &handler, &events[3]).await, (0, 0), "a duplicate that this process finished");
+    assert_eq!(by_queue(&world, &other, &events[3]).await, (1, 0), "a duplicate that another finished");
+}
+
+#[tokio::test]
+async fn a_webhook_costs_one_round_trip_more_for_being_owed() {
+    let world = World::new().await;
+    let handler = world.handler().await;
+    let send = async |event: &RaisedEvent| {
+        let (before, post) = (world.cost(), event.webhook());
+        let mut headers: Vec<(&str, &str)> = post.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        headers.push(("x-ms-invocation-id", "3f6d2b1e-0000-4000-8000-000000000001"));
+        let answer = handler.send("POST", "/api/webhook", &headers, post.body.clone()).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let after = world.cost();
+        (after.0 - before.0, after.1 - before.1)
+    };
+    for event in world.changes("first", 0) {
+        send(&event).await;
+    }
+    let events = world.changes("A", 1);
+    assert_eq!(send(&events[0]).await, (4, 1), "cold");
+    assert_eq!(send(&events[1]).await, (3, 1), "warm");
+}
