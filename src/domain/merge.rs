@@ -54,6 +54,9 @@ pub struct Change<'a> {
     pub columns: &'a Columns,
     /// What its post image knows.
     pub image: &'a Columns,
+    /// The columns were read from the source under the row's lease: they are at least as new as anything written up to
+    /// their second, and nothing ties with them.
+    pub witness: bool,
 }
 
 /// What to do.
@@ -138,6 +141,12 @@ fn plan_write(state: &RowState, change: &Change<'_>, groups: &dyn ColumnGroups) 
             newer.insert(column);
             continue;
         };
+        if change.witness {
+            if change.version.at >= written.version.at {
+                newer.insert(column);
+            }
+            continue;
+        }
         if is_tie(change.version, written, value) {
             plan.ties.insert(column.clone());
         }
@@ -257,9 +266,11 @@ pub fn advance(state: &RowState, version: &Version, done: &Done<'_>, groups: &dy
             for column in plan.send.keys() {
                 next.touched.remove(column);
             }
-            let written = |value: &Value| Written { version: version.clone(), digest: digest::value(value) };
             for (column, value) in &plan.advance {
-                next.columns.insert(column.clone(), written(value));
+                // a witness may overrule a version that sorts later within its second: versions never go back
+                let before = state.written(column).map(|written| &written.version);
+                let version = before.map_or(version, |before| before.max(version)).clone();
+                next.columns.insert(column.clone(), Written { version, digest: digest::value(value) });
             }
             for (column, value) in plan.send.iter().chain(&plan.advance) {
                 if groups.group_of(column).is_some() {

@@ -21,6 +21,7 @@
 //!   depend on when it is worked on.
 
 use super::cache::Cache;
+use super::held::Held;
 use super::judge::{Judgement, judge};
 use super::record::{EventRecord, Lease, Phase, RowRecord, event_key};
 use super::store::{Commit, Etag, Expect, Snapshot, Store, StoreError, Stored};
@@ -98,14 +99,22 @@ pub struct Claim {
     pub attempts: u32,
     pub(super) event_key: String,
     pub(super) event: Stored<EventRecord>,
-    row: Stored<RowRecord>,
+    pub(super) row: Stored<RowRecord>,
     /// What was touched before this claim; `None` if our claim was found again after a lost answer.
     touched_before: Option<BTreeSet<String>>,
-    token: Uuid,
+    pub(super) token: Uuid,
     holds_until: Duration,
 }
 
 impl Claim {
+    /// What is known of the row, for a plan made before anything was sent: without the columns that this claim itself
+    /// noted as touched, because nothing of ours has touched them yet.
+    #[must_use]
+    pub fn state_before(&self) -> RowState {
+        let touched = self.touched_before.as_ref().unwrap_or(&self.state.touched).clone();
+        RowState { touched, ..self.state.clone() }
+    }
+
     /// How long the row is still ours, by the monotonic clock; other clocks may think less by `clock_skew`.
     #[must_use]
     pub fn holds_for(&self, monotonic: Duration) -> Duration {
@@ -336,6 +345,16 @@ impl Ledger {
         Ok(Finished::Done)
     }
 
+    /// Notes further columns that are about to be written, and renews; see [`Ledger::renew`].
+    ///
+    /// # Errors
+    /// As [`Ledger::renew`].
+    pub async fn touch(&self, claim: &mut Claim, columns: &BTreeSet<String>) -> Result<Finished, LedgerError> {
+        claim.row.record.state.touched.extend(columns.iter().cloned());
+        claim.state.touched.extend(columns.iter().cloned());
+        self.renew(claim).await
+    }
+
     /// Holds the row for another full lease from now.
     ///
     /// # Errors
@@ -354,39 +373,6 @@ impl Ledger {
         }
     }
 
-    /// Writes records that we hold. After a conflict or a lost answer the records are read: if the token is still ours the
-    /// write is repeated with what was read as condition; if the event is done meanwhile, our lost write did it.
-    async fn write_held(
-        &self,
-        claim: &mut Claim,
-        row: &RowRecord,
-        event: Option<&EventRecord>,
-    ) -> Result<Held, LedgerError> {
-        for _ in 0..ROUNDS_MAX {
-            let commit = Commit {
-                partition: &claim.partition,
-                row: (row, Expect::Is(claim.row.etag.clone())),
-                event: event.map(|event| (claim.event_key.as_str(), event, Expect::Is(claim.event.etag.clone()))),
-            };
-            match self.store.commit(commit).await {
-                Ok(committed) => return Ok(Held::Written { etag: committed.row }),
-                Err(StoreError::Conflict | StoreError::Unknown(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-            let snapshot = self.store.read(&claim.partition, &claim.event_key).await?;
-            let (Some(stored), Some(found)) = (snapshot.row, snapshot.event) else { return Ok(Held::Lost) };
-            if found.record.phase == Phase::Done || event.is_some_and(|event| found.record == *event) {
-                return Ok(Held::EventDone);
-            }
-            if stored.record.lease.is_none_or(|lease| lease.owner != claim.token) {
-                return Ok(Held::Lost);
-            }
-            claim.row.etag = stored.etag;
-            claim.event = found;
-        }
-        Err(LedgerError::Contended)
-    }
-
     /// What the ledger knows of a row and its events (P7).
     ///
     /// # Errors
@@ -398,13 +384,6 @@ impl Ledger {
     ) -> Result<(Option<RowRecord>, Vec<EventRecord>), LedgerError> {
         Ok(self.store.history(partition, events_max).await?)
     }
-}
-
-/// What became of a write on records that were ours.
-enum Held {
-    Written { etag: Etag },
-    EventDone,
-    Lost,
 }
 
 pub(super) fn millis(duration: Duration) -> i64 {

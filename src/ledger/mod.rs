@@ -3,6 +3,7 @@
 
 mod cache;
 pub mod claim;
+mod held;
 pub mod hold;
 pub mod judge;
 pub mod memory;

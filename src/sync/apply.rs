@@ -9,12 +9,12 @@ use super::keep::Track;
 use super::links;
 use super::lookups::Sources;
 use super::parents::Changed;
+use super::witness::is_signal;
 use super::work::Work;
 use super::write::{RowToWrite, write};
 use crate::dataverse::client::Call;
 use crate::domain::delivery::{Channel, Delivery};
 use crate::domain::event::ChangeEvent;
-use crate::domain::map::Mapped;
 use crate::domain::mapping::Deletes;
 use crate::domain::merge::{Change, Done, Plan, advance, plan};
 use crate::domain::outcome::{Applied, Outcome};
@@ -22,6 +22,8 @@ use crate::domain::row::RowState;
 use crate::domain::value::{RowRef, Value};
 use crate::domain::version::Version;
 use crate::ledger::claim::Finished;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 impl Engine {
@@ -35,9 +37,14 @@ impl Engine {
         let parts = &self.parts;
         track.partition = Some(job.partition.key().to_owned());
         let _turn = self.locks.turn(job.partition.key(), parts.clock.as_ref(), deadline).await?;
+        let signal = is_signal(job.table, job.event);
         let touches = |state: &RowState, arrival_ms: i64| {
+            if signal {
+                // which of them will be known when the source has answered
+                return job.schema.columns.keys().cloned().collect();
+            }
             let version = version(state, job.event, arrival_ms);
-            plan(state, &change(&version, &job.mapped), &job.groups).touches()
+            plan(state, &change(&version, job), &job.groups).touches()
         };
         let (limits, clock) = (&parts.mapping.limits, parts.clock.as_ref());
         let duplicate_wait = match (delivery.channel, &parts.inbox) {
@@ -73,7 +80,15 @@ impl Engine {
             Ok(slip) => track.slip = slip.or(track.slip.take()),
             Err(failure) => return self.leave(job, delivery, track, work, failure).await,
         }
-        let failure = match self.apply(job, &mut work).await {
+        let applied = if signal {
+            self.apply_from_source(job, &mut work).await
+        } else {
+            match self.apply(job, &mut work).await {
+                Err(Failure::AskSource { .. }) => self.apply_from_source(job, &mut work).await,
+                applied => applied,
+            }
+        };
+        let failure = match applied {
             Ok((state, outcome)) => match work.settled().await {
                 Ok(()) => {
                     return match parts.ledger.finish(work.claim, state, &outcome).await? {
@@ -86,6 +101,27 @@ impl Engine {
             Err(failure) => failure,
         };
         self.leave(job, delivery, track, work, failure).await
+    }
+
+    /// Applies the row as the source has it now.
+    async fn apply_from_source(&self, job: &Job<'_>, work: &mut Work<'_>) -> Result<(RowState, Outcome), Failure> {
+        let Some(event) = self.ask_source(job, work).await? else {
+            // gone at the source: its delete is an event of its own
+            let state = work.claim.state_before();
+            let version = version(&state, job.event, work.claim.arrival_ms);
+            let done = Done::Stale { ties: &BTreeSet::new() };
+            return Ok((advance(&state, &version, &done, &job.groups), Outcome::Stale));
+        };
+        let seen = match self.job(&event, job.table, Arc::clone(&job.schema))? {
+            Ok(seen) if seen.partition == job.partition => Job { witness: true, ..seen },
+            Ok(_) => return Err(Failure::never("identity_changed: the source's row has another key now")),
+            Err(ignored) => return Ok((work.claim.state_before(), Outcome::Ignored(ignored))),
+        };
+        let columns: BTreeSet<String> = seen.mapped.columns.keys().cloned().collect();
+        if !columns.is_subset(&work.claim.state.touched) {
+            work.touch(&columns).await?;
+        }
+        self.apply(&seen, work).await
     }
 
     /// Ends work without an outcome. The event is kept first (R9); then the row is given back, unless an unanswered request
@@ -109,9 +145,13 @@ impl Engine {
                 return Err(failure);
             }
             // tried again in a moment, by this very delivery
-            Failure::ParentBusy | Failure::NamesChanged | Failure::Ledger { .. } => {}
+            Failure::ParentBusy | Failure::NamesChanged | Failure::AskSource { .. } | Failure::Ledger { .. } => {}
             Failure::Never { reason } => self.note_parking(job.event, track, delivery, reason).await?,
-            Failure::NotNow { .. } | Failure::Busy { .. } | Failure::IdReused | Failure::ImpostorKept => {
+            Failure::NotNow { .. }
+            | Failure::OutOfOrder { .. }
+            | Failure::Busy { .. }
+            | Failure::IdReused
+            | Failure::ImpostorKept => {
                 self.note_deferral(job.event, track, delivery, &failure).await?;
             }
         }
@@ -132,7 +172,7 @@ impl Engine {
 
     /// Does what the merge says, and says what the row is then.
     async fn apply(&self, job: &Job<'_>, work: &mut Work<'_>) -> Result<(RowState, Outcome), Failure> {
-        let state = work.claim.state.clone();
+        let state = if work.sent { work.claim.state.clone() } else { work.claim.state_before() };
         let version = version(&state, job.event, work.claim.arrival_ms);
         let sources = Sources { source: self.parts.source.as_ref(), mapping: &self.parts.mapping, known: &self.known };
         let mut row = RowToWrite {
@@ -146,7 +186,10 @@ impl Engine {
             at: version.at,
         };
         let mut changed = Changed::default();
-        let mut plan = plan(&state, &change(&version, &job.mapped), &job.groups);
+        let mut plan = plan(&state, &change(&version, job), &job.groups);
+        if let Some(reason) = self.witness_wanted(job, &plan) {
+            return Err(Failure::AskSource { reason });
+        }
         let (done, applied) = match &mut plan {
             Plan::Stale { ties } => (Done::Stale { ties }, None),
             Plan::Write(columns) if columns.send.is_empty() && state.exists => {
@@ -159,7 +202,8 @@ impl Engine {
                 }
             }
             Plan::Write(columns) => {
-                let written = write(work, &row, &columns.send, &sources).await?;
+                let written = write(work, &row, &columns.send, &sources).await;
+                let written = written.map_err(|failure| self.or_ask(job, failure))?;
                 row.known_id = written.written.id.or(row.known_id);
                 work.claim.state.target_etag.clone_from(&written.written.etag);
                 let applied = written.applied();
@@ -208,12 +252,38 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Whether only the source knows what to write; without a source the plan stands (ties: arrival decides).
+    fn witness_wanted(&self, job: &Job<'_>, plan: &Plan) -> Option<&'static str> {
+        if job.witness || self.parts.source.is_none() || job.link.is_some() {
+            return None;
+        }
+        let (ties, missing) = match plan {
+            Plan::Write(write) => (!write.ties.is_empty(), !write.missing.is_empty()),
+            Plan::Stale { ties } => (!ties.is_empty(), false),
+            Plan::Delete | Plan::LateDelete { .. } => (false, false),
+        };
+        if ties { Some("tie") } else { missing.then_some("group_incomplete") }
+    }
+
+    /// A refusal that only the order of events can explain is tried with the source's values before it is anything else.
+    fn or_ask(&self, job: &Job<'_>, failure: Failure) -> Failure {
+        match failure {
+            Failure::OutOfOrder { reason, .. } if !job.witness && self.parts.source.is_some() => {
+                tracing::info!(reason, "asking the source");
+                Failure::AskSource { reason: "refused" }
+            }
+            other => other,
+        }
+    }
+}
+
 fn version(state: &RowState, event: &ChangeEvent, arrival_ms: i64) -> Version {
     state.version_of(&event.stamp, event.operation.rank(), arrival_ms, &event.id.fingerprint()).0
 }
 
-fn change<'a>(version: &'a Version, mapped: &'a Mapped) -> Change<'a> {
-    Change { version, columns: &mapped.columns, image: &mapped.image }
+fn change<'a>(version: &'a Version, job: &'a Job<'_>) -> Change<'a> {
+    Change { version, columns: &job.mapped.columns, image: &job.mapped.image, witness: job.witness }
 }
 
 /// `applied: created`, for the detail of a duplicate.

@@ -75,12 +75,10 @@ impl Engine {
             Ok(table) => table,
             Err(ignored) => return Ok(Outcome::Ignored(ignored)),
         };
-        filter::supported(event)?;
         if event.synchronous && delivery.channel == Channel::Webhook && parts.inbox.is_some() {
             // the sender's user waits for our answer (CONTRACT)
             return Err(Failure::NotNow { reason: "synchronous_step".to_owned(), after: Duration::ZERO });
         }
-        filter::readable(table)?;
         let limits = &parts.mapping.limits;
         let allowed = match delivery.channel {
             Channel::Webhook => limits.webhook_deadline,

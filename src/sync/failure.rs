@@ -1,6 +1,6 @@
 //! Why work on an event stopped before its outcome, inside the engine.
 
-use crate::dataverse::error::DataverseError;
+use crate::dataverse::error::{DataverseError, Kind};
 use crate::dataverse::metadata::MetadataError;
 use crate::dataverse::resolve::ResolveError;
 use crate::domain::disposition::Disposition;
@@ -18,6 +18,10 @@ const MUCH_LATER: Duration = Duration::from_secs(60);
 pub(super) enum Failure {
     /// Not now. The event must be kept and repeated.
     NotNow { reason: String, after: Duration },
+    /// The target refused what it might take in another order: a state pair, a read-only row, a required column.
+    OutOfOrder { reason: String, after: Duration },
+    /// The source has to say what to write.
+    AskSource { reason: &'static str },
     /// Somebody works on the row.
     Busy { reason: String, after: Duration },
     /// Not without a person: repeating alone does not help.
@@ -66,9 +70,11 @@ impl Failure {
         match self {
             Self::NotNow { reason, after }
             | Self::Busy { reason, after }
+            | Self::OutOfOrder { reason, after }
             | Self::Unsettled { reason, after }
             | Self::Ledger { reason, after } => (reason.clone(), *after),
             Self::Never { reason } => (reason.clone(), MUCH_LATER),
+            Self::AskSource { reason } => (format!("source_needed: {reason}"), LATER),
             Self::ParentBusy => ("parent_busy: another worker holds the parent's row".to_owned(), LATER),
             Self::Overtaken => ("overtaken: another worker holds the row".to_owned(), LATER),
             Self::NamesChanged => ("the target's names keep changing".to_owned(), MUCH_LATER),
@@ -106,6 +112,9 @@ impl From<LedgerError> for Failure {
 
 impl From<DataverseError> for Failure {
     fn from(error: DataverseError) -> Self {
+        if matches!(error.kind(), Kind::StatePair | Kind::ReadOnlyRow | Kind::RequiredMissing) {
+            return Self::OutOfOrder { reason: error.to_string(), after: LATER };
+        }
         Self::by(error.disposition(), error.to_string())
     }
 }

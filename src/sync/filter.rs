@@ -1,8 +1,7 @@
 //! Which events are for us: pure.
 
-use super::failure::Failure;
-use crate::domain::event::{ChangeEvent, Completeness, Operation};
-use crate::domain::mapping::{Deletes, Mapping, OperationKind, ReadFrom, TableMap};
+use crate::domain::event::{ChangeEvent, Operation};
+use crate::domain::mapping::{Deletes, Mapping, OperationKind, TableMap};
 use crate::domain::outcome::Ignored;
 use std::collections::BTreeSet;
 use uuid::Uuid;
@@ -32,22 +31,4 @@ pub(super) fn judge<'a>(
         Operation::Link(_) | Operation::Unlink(_) => has(OperationKind::Link),
     };
     if configured { Ok(table) } else { Err(Ignored::OperationNotConfigured) }
-}
-
-/// Whether this version can bring the event to its end; what it can't is left with the sender.
-pub(super) fn supported(event: &ChangeEvent) -> Result<(), Failure> {
-    match (&event.operation, event.completeness) {
-        (Operation::Delete, _) | (_, Completeness::Full) => Ok(()),
-        (_, Completeness::Stripped) => Err(Failure::never(
-            "payload_stripped: the message was too large and the source is not read by this version",
-        )),
-    }
-}
-
-/// `read = "source"` is refused until the source can be read.
-pub(super) fn readable(table: &TableMap) -> Result<(), Failure> {
-    match table.read {
-        ReadFrom::Event => Ok(()),
-        ReadFrom::Source => Err(Failure::never("read_source: this version does not read rows from the source")),
-    }
 }

@@ -4,6 +4,7 @@ use super::engine::Engine;
 use super::failure::Failure;
 use super::keep::Track;
 use super::links::{End, LinkJob};
+use super::witness::is_signal;
 use crate::domain::delivery::Delivery;
 use crate::domain::event::{ChangeEvent, Link, Operation};
 use crate::domain::groups::Groups;
@@ -25,6 +26,8 @@ pub(super) struct Job<'a> {
     pub(super) mapped: Mapped,
     pub(super) row: RowRef,
     pub(super) partition: Partition,
+    /// The values are the source's, read under the lease.
+    pub(super) witness: bool,
     /// The event is about this link and not about a row.
     pub(super) link: Option<LinkJob<'a>>,
 }
@@ -63,7 +66,7 @@ impl Engine {
                 value_unmapped: Vec::new(),
             };
             let (schema, groups, link) = (Arc::clone(&schema), Groups::default(), Some(link));
-            let job = Job { event, table, schema, groups, mapped, row, partition, link };
+            let job = Job { event, table, schema, groups, mapped, row, partition, witness: false, link };
             let ended = self.claimed(&job, delivery, deadline, track).await?;
             if !matches!(outcome, Outcome::Applied(_)) || matches!(ended, Outcome::Applied(_)) {
                 outcome = ended;
@@ -110,12 +113,12 @@ impl Engine {
                 )));
             }
         };
-        let writes = matches!(event.operation, Operation::Update | Operation::Upsert);
+        let writes = matches!(event.operation, Operation::Update | Operation::Upsert) && !is_signal(table, event);
         if writes && mapped.columns.is_empty() && !event.columns.is_empty() {
             return Ok(Err(Ignored::NothingToWrite));
         }
         let partition = Partition::of(&schema.name, &row);
         let groups = Groups::of(table, &schema);
-        Ok(Ok(Job { event, table, schema, groups, mapped, row, partition, link: None }))
+        Ok(Ok(Job { event, table, schema, groups, mapped, row, partition, witness: false, link: None }))
     }
 }

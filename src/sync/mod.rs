@@ -13,6 +13,8 @@ mod links;
 mod lookups;
 mod parents;
 mod pause;
+mod refused;
+mod witness;
 mod work;
 mod write;
 

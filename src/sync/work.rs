@@ -15,6 +15,7 @@ use crate::dataverse::client::Call;
 use crate::domain::mapping::Limits;
 use crate::ledger::claim::{Claim, Finished, Ledger};
 use crate::outbound::gate::{NotNow, Permit};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// A claim, and what its work may still do.
@@ -75,6 +76,14 @@ impl Work<'_> {
     /// Makes sure, in the ledger itself, that the row is still ours, and for another full lease.
     pub(super) async fn renew(&mut self) -> Result<(), Failure> {
         match self.ledger.renew(self.claim).await? {
+            Finished::Done => Ok(()),
+            Finished::Overtaken => Err(Failure::Overtaken),
+        }
+    }
+
+    /// Notes further columns that are about to be written (R5), and holds the row for another full lease.
+    pub(super) async fn touch(&mut self, columns: &BTreeSet<String>) -> Result<(), Failure> {
+        match self.ledger.touch(self.claim, columns).await? {
             Finished::Done => Ok(()),
             Finished::Overtaken => Err(Failure::Overtaken),
         }

@@ -1,9 +1,4 @@
-//! Writing a row: addresses, preconditions, the 412 race, and what every refusal leads to.
-//!
-//! **The race.** Two upserts of a missing row: the loser gets 412 with a duplicate-key code. It is never judged by the
-//! status and never a failure of the event. `same-source`: the row is read back by our own identity; if it
-//! holds what we wanted to write we are done (`raced`), else the write is repeated, which now updates.
-//! `multi-source`: it is repeated at once. A third duplicate is a real conflict: another row holds a unique key.
+//! Writing a row: addresses, preconditions, bodies, again until the target has it. What a refusal leads to: `refused`.
 //!
 //! **Guards (R4).** With `guard = "lease"` a row that the ledger knows carries `If-Match: *`, so that a late update can't
 //! bring back a row that was deleted. With `guard = "etag"` every write carries the ETag of a row read under the
@@ -12,26 +7,23 @@
 use super::failure::Failure;
 use super::lookups;
 use super::parents::{self, Changed};
-use super::pause::{before_next, jitter, race_pause};
+use super::pause::before_next;
+use super::refused::{refreshed, refused};
 use super::work::Work;
-use crate::dataverse::body::{Mode, ResolvedLookups, add_key, encode};
+use crate::dataverse::body::{Mode, ResolvedLookups, add_key, encode, is_writable};
 use crate::dataverse::equal;
 use crate::dataverse::error::{DataverseError, Kind};
-use crate::dataverse::metadata::cache::Refreshed;
 use crate::dataverse::read::Match;
 use crate::dataverse::row::TargetRow;
 use crate::dataverse::url::{Address, KeyParts, needs_query};
 use crate::dataverse::write::{Precondition, WriteRequest, Written};
 use crate::domain::disposition::Disposition;
-use crate::domain::mapping::{DuplicateKey, Guard, TableMap};
+use crate::domain::mapping::{Guard, TableMap};
 use crate::domain::outcome::Applied;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Columns, Reference, RowRef, Value};
 use std::collections::BTreeSet;
 use uuid::Uuid;
-
-/// Duplicate-key answers before it is a real conflict: the race's own, and one more after the repeated write.
-const DUPLICATES_MAX: u32 = 2;
 
 /// One row to write, in the target's terms.
 #[derive(Debug)]
@@ -78,12 +70,14 @@ impl WriteDone {
 }
 
 /// What one attempt learnt.
-struct Attempt {
-    exists: bool,
-    known_id: Option<Uuid>,
-    duplicates: u32,
-    attempts: u32,
-    once: bool,
+pub(super) struct Attempt {
+    pub(super) exists: bool,
+    pub(super) known_id: Option<Uuid>,
+    pub(super) duplicates: u32,
+    pub(super) attempts: u32,
+    pub(super) once: bool,
+    /// Columns that only a create may set were left out, on the guess that the row exists.
+    pub(super) narrowed: bool,
 }
 
 /// Writes `columns` to the row until the target has them.
@@ -96,7 +90,19 @@ pub(super) async fn write(
     let mut changed = Changed::default();
     let mut columns = lookups::resolve(work, row, columns, sources, &mut changed).await?;
     parents::before_write(work, row, &mut columns, sources, &mut changed).await?;
-    let mut state = Attempt { exists: row.exists, known_id: row.known_id, duplicates: 0, attempts: 0, once: false };
+    if columns.is_empty() && !changed.omitted.is_empty() && row.exists {
+        // nothing is left of it but lookups that mean nothing here
+        let known = Written { created: Some(false), ..Written::default() };
+        return Ok(WriteDone { written: known, unchanged: true, changed, ..WriteDone::default() });
+    }
+    let mut state = Attempt {
+        exists: row.exists,
+        known_id: row.known_id,
+        duplicates: 0,
+        attempts: 0,
+        once: false,
+        narrowed: false,
+    };
     loop {
         let (address, found) = locate(work, row, &columns, &mut state).await?;
         let precondition = match (row.table.guard, &found, &address) {
@@ -119,7 +125,14 @@ pub(super) async fn write(
             let known = Written { created: Some(false), ..Written::default() };
             return Ok(WriteDone { written: known, unchanged: true, changed, ..WriteDone::default() });
         }
-        let request = request(work, row, &send, &address, precondition.clone(), &state).await?;
+        let mode = mode_of(&precondition, &address);
+        let writable = writable(row, &send, mode);
+        if writable.is_empty() && !send.is_empty() && mode == Mode::Update {
+            // all that is left may only be set when a row is created
+            let known = Written { created: Some(false), ..Written::default() };
+            return Ok(WriteDone { written: known, unchanged: true, changed, ..WriteDone::default() });
+        }
+        let request = request(work, row, &writable, &address, precondition.clone(), &state).await?;
         let (call, permit) = work.ready().await?;
         work.sending();
         let answer = work.target.client.write(&call, request).await;
@@ -213,7 +226,7 @@ async fn by_query(work: &mut Work<'_>, row: &RowToWrite<'_>, parts: &KeyParts) -
 }
 
 /// Reads the row's columns that are about to be written.
-async fn read(
+pub(super) async fn read(
     work: &mut Work<'_>,
     row: &RowToWrite<'_>,
     address: &Address,
@@ -243,7 +256,7 @@ async fn again(work: &Work<'_>, attempt: u32, error: DataverseError) -> Result<(
 }
 
 /// The columns that the target does not have yet.
-fn differing(row: &RowToWrite<'_>, columns: &Columns, existing: &TargetRow) -> Columns {
+pub(super) fn differing(row: &RowToWrite<'_>, columns: &Columns, existing: &TargetRow) -> Columns {
     let names = equal::differing(row.schema, &existing.columns, columns);
     columns
         .iter()
@@ -252,17 +265,19 @@ fn differing(row: &RowToWrite<'_>, columns: &Columns, existing: &TargetRow) -> C
         .collect()
 }
 
-/// Asks for the metadata again: if the names changed, the event is mapped anew, else `failure` stands.
-async fn refreshed(work: &mut Work<'_>, row: &RowToWrite<'_>, failure: Failure) -> Failure {
-    let call = match work.ready().await {
-        Ok((call, _)) => call,
-        Err(other) => return other,
-    };
-    match work.target.schemas.refresh(&call, &row.schema.name).await {
-        Ok(Refreshed::Changed) => Failure::NamesChanged,
-        Ok(Refreshed::Same | Refreshed::TooSoon) => failure,
-        Err(error) => error.into(),
+fn mode_of(precondition: &Precondition, address: &Address) -> Mode {
+    match precondition {
+        Precondition::None if *address == Address::New => Mode::Create,
+        Precondition::None => Mode::Upsert,
+        Precondition::Exists | Precondition::Etag(_) => Mode::Update,
+        Precondition::Absent => Mode::Create,
     }
+}
+
+/// The columns that a write in this mode may set.
+fn writable(row: &RowToWrite<'_>, columns: &Columns, mode: Mode) -> Columns {
+    let allowed = |name: &String| row.schema.columns.get(name).is_none_or(|column| is_writable(column, mode));
+    columns.iter().filter(|(name, _)| allowed(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 async fn request<'a>(
@@ -274,20 +289,8 @@ async fn request<'a>(
     state: &Attempt,
 ) -> Result<WriteRequest<'a>, Failure> {
     let references = lookups::entity_sets(work, columns).await?;
-    let mode = match &precondition {
-        Precondition::None if *address == Address::New => Mode::Create,
-        Precondition::None => Mode::Upsert,
-        Precondition::Exists | Precondition::Etag(_) => Mode::Update,
-        Precondition::Absent => Mode::Create,
-    };
-    let writable: Columns = columns
-        .iter()
-        .filter(|(name, _)| {
-            row.schema.columns.get(*name).is_none_or(|column| crate::dataverse::body::is_writable(column, mode))
-        })
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    let encoded = encode(row.schema, &writable, mode, address, &references).and_then(|mut body| {
+    let mode = mode_of(&precondition, address);
+    let encoded = encode(row.schema, columns, mode, address, &references).and_then(|mut body| {
         if let (Address::New, RowRef::Key(parts)) = (address, row.row) {
             add_key(row.schema, &mut body, parts, &ResolvedLookups::default())?;
         }
@@ -309,98 +312,4 @@ async fn request<'a>(
         tag: Some(row.tag),
         return_representation: learn,
     })
-}
-
-/// Judges a refusal: `Some` ends the write, `None` tries again.
-async fn refused(
-    work: &mut Work<'_>,
-    row: &RowToWrite<'_>,
-    columns: &Columns,
-    address: &Address,
-    precondition: &Precondition,
-    error: DataverseError,
-    state: &mut Attempt,
-) -> Result<Option<WriteDone>, Failure> {
-    state.attempts += 1;
-    if error.wants_refresh() {
-        return Err(refreshed(work, row, error.into()).await);
-    }
-    match error.kind() {
-        Kind::DuplicateKey { .. } => return raced(work, row, columns, address, error, state).await,
-        Kind::AlreadyExists => Ok(()),
-        // ledger first, then the target, then the lease again (R4)
-        Kind::VersionMismatch => work.renew().await,
-        Kind::RowMissing if matches!(precondition, Precondition::Exists | Precondition::Etag(_)) => {
-            if !row.may_create {
-                return Ok(Some(WriteDone { missing: true, ..WriteDone::default() }));
-            }
-            // deleted behind our back: the event is newer than any delete we know of, so it makes the row anew
-            (state.exists, state.known_id) = (false, state.known_id.filter(|_| matches!(row.row, RowRef::Id(_))));
-            Ok(())
-        }
-        Kind::Unknown => {
-            work.unanswered();
-            before_next(work, state.attempts, None, error).await.map_err(|_| Failure::Unsettled {
-                reason: "a request without an answer may still take effect".to_owned(),
-                after: work.limits.settle + work.limits.clock_skew,
-            })
-        }
-        Kind::Once if !std::mem::replace(&mut state.once, true) => before_next(work, 1, None, error).await,
-        Kind::Throttled | Kind::Transient | Kind::NotSent => {
-            let after = error.retry_after().or_else(|| work.target.gate.closed_for());
-            before_next(work, state.attempts, after, error).await
-        }
-        Kind::RowMissing
-        | Kind::ParentMissing { .. }
-        | Kind::NamesWrong
-        | Kind::Once
-        | Kind::SlowTransient
-        | Kind::PluginRefused
-        | Kind::StatePair
-        | Kind::ReadOnlyRow
-        | Kind::DeleteRestricted
-        | Kind::RequiredMissing
-        | Kind::OwnerInvalid
-        | Kind::Invalid
-        | Kind::Misconfigured
-        | Kind::Privilege
-        | Kind::Unauthorized
-        | Kind::Disabled
-        | Kind::Address(_)
-        | Kind::OutOfTime
-        | Kind::Protocol => Err(error.into()),
-    }
-    .map(|()| None)
-}
-
-/// The 412 race.
-async fn raced(
-    work: &mut Work<'_>,
-    row: &RowToWrite<'_>,
-    columns: &Columns,
-    address: &Address,
-    error: DataverseError,
-    state: &mut Attempt,
-) -> Result<Option<WriteDone>, Failure> {
-    state.duplicates += 1;
-    if state.duplicates > DUPLICATES_MAX {
-        let Kind::DuplicateKey { attributes, .. } = error.kind() else { return Err(error.into()) };
-        let names: Vec<&str> = attributes.0.iter().map(|(column, _)| column.as_str()).collect();
-        let names = if names.is_empty() { "not told".to_owned() } else { names.join(", ") };
-        return Err(Failure::never(format!(
-            "duplicate_key: another row of the target holds a unique key ({names}); {error}"
-        )));
-    }
-    tokio::time::sleep(race_pause(jitter())).await;
-    if row.table.duplicate_key == DuplicateKey::SameSource && *address != Address::New {
-        let existing = read(work, row, address, columns).await?;
-        if let Some(existing) = existing {
-            state.exists = true;
-            if differing(row, columns, &existing).is_empty() {
-                let written = Written { id: Some(existing.id), created: Some(false), etag: existing.etag };
-                return Ok(Some(WriteDone { written, raced: true, ..WriteDone::default() }));
-            }
-        }
-    }
-    Ok(None)
 }

@@ -8,5 +8,6 @@ mod orders;
 mod parents;
 mod race;
 mod types;
+mod witness;
 mod world;
 mod worlds;

@@ -1,0 +1,81 @@
+//! The source as witness: the row as it is there now, read under the row's lease.
+//!
+//! Needed where an event cannot tell enough: `read = "source"`, payloads that Dataverse stripped, versions that tie,
+//! members of a group that nobody knows, refusals that only order can explain. What is read under the lease is at least
+//! as new as everything that was written, so it wins against all columns of its second and before
+//! ([`crate::domain::merge::Change::witness`]); a later event makes its own reading.
+
+use super::engine::Engine;
+use super::failure::Failure;
+use super::job::Job;
+use super::work::Work;
+use crate::dataverse::read::Match;
+use crate::dataverse::url::Address;
+use crate::domain::event::{ChangeEvent, Completeness};
+use crate::domain::mapping::{ReadFrom, TableMap};
+use crate::domain::schema::{ColumnKind, TableSchema};
+use crate::domain::value::{Columns, RowRef, Value};
+use crate::domain::version::Stamp;
+use std::collections::BTreeSet;
+
+const MODIFIED_ON: &str = "modifiedon";
+const ROW_VERSION: &str = "versionnumber";
+
+/// Whether an event is only a signal: its row has to be read from the source.
+pub(super) fn is_signal(table: &TableMap, event: &ChangeEvent) -> bool {
+    let writes = event.operation.rank() != crate::domain::version::Rank::Delete;
+    writes && (table.read == ReadFrom::Source || event.completeness == Completeness::Stripped)
+}
+
+impl Engine {
+    /// The event with the row's values as the source has them now; `None` if the row is gone there.
+    pub(super) async fn ask_source(&self, job: &Job<'_>, work: &mut Work<'_>) -> Result<Option<ChangeEvent>, Failure> {
+        let Some(source) = &self.parts.source else {
+            let why =
+                if job.event.completeness == Completeness::Stripped { "payload_stripped" } else { "source_needed" };
+            return Err(Failure::never(format!("{why}: the row must be read from the source; set SOURCE_URL")));
+        };
+        let (call, permit) = work.ready().await?;
+        let schema = source.schemas.get(&call, &job.table.source).await?;
+        let address = match &job.event.row {
+            RowRef::Id(id) => Address::Id(*id),
+            RowRef::Key(parts) => match source.client.resolve_key(&call, &schema, parts).await? {
+                Match::Found(id) => Address::Id(id),
+                Match::Missing => return Ok(None),
+                Match::Ambiguous => {
+                    return Err(Failure::never("key_ambiguous: several rows of the source have this key"));
+                }
+            },
+        };
+        let row = source.client.read(&call, &schema, &address, &readable(job.table, &schema)).await?;
+        drop(permit);
+        let Some(row) = row else { return Ok(None) };
+        let mut columns = row.columns;
+        let stamp = stamp(&mut columns, &job.event.stamp);
+        let image = Columns::new();
+        Ok(Some(ChangeEvent { columns, image, stamp, completeness: Completeness::Full, ..job.event.clone() }))
+    }
+}
+
+/// What of a source row is synchronised, and what orders it.
+fn readable(table: &TableMap, schema: &TableSchema) -> BTreeSet<String> {
+    let wanted = |name: &str| {
+        [MODIFIED_ON, ROW_VERSION].contains(&name)
+            || !schema.is_system(name) && table.columns.target_name(name).is_some()
+    };
+    let columns = schema.columns.iter().filter(|(_, column)| column.kind != ColumnKind::Unsupported);
+    columns.filter(|(name, _)| wanted(name)).map(|(name, _)| name.clone()).collect()
+}
+
+/// Takes what orders the row out of its columns. A row without `modifiedon` keeps the event's own time.
+fn stamp(columns: &mut Columns, of_event: &Stamp) -> Stamp {
+    let at = match columns.remove(MODIFIED_ON) {
+        Some(Value::DateTime(at)) => Some(at.timestamp_micros()),
+        _ => of_event.at,
+    };
+    let row_version = match columns.remove(ROW_VERSION) {
+        Some(Value::Number(number)) => number.to_i64(),
+        _ => None,
+    };
+    Stamp { at, row_version, ..Stamp::default() }
+}
