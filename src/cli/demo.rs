@@ -95,6 +95,9 @@ async fn run(
     Ok(verdict)
 }
 
+/// How often it is looked whether something is still owed.
+const LOOK: Duration = Duration::from_millis(200);
+
 async fn story(plan: &Plan, world: &World, progress: &Progress) -> anyhow::Result<()> {
     let mut story = Story::new(plan, &world.source, &world.deliveries, &world.currencies);
     progress.say("Accounts and products come into being.");
@@ -109,6 +112,10 @@ async fn story(plan: &Plan, world: &World, progress: &Progress) -> anyhow::Resul
         world.source.idle().await;
         world.host.idle().await;
         world.target.idle().await;
+        // what was kept for later is swept in a moment
+        while verdict::owed(world) > 0 {
+            sleep(LOOK).await;
+        }
     };
     if timeout(plan.patience, rest).await.is_err() {
         progress.say("The rest takes too long.");

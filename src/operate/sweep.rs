@@ -135,8 +135,8 @@ impl Sweeper {
         match self.engine.resume(slip, entry, invocation).await {
             Ok(None) => swept.settled += 1,
             Ok(Some(report)) => {
-                let (outcome, event_id, table) = (&report.outcome, &report.event_id, &report.table);
-                tracing::info!(outcome = outcome.name(), detail = outcome.detail(), event_id, table, "handled");
+                let (outcome, event_id, table, row) = (&report.outcome, &report.event_id, &report.table, &report.row);
+                tracing::info!(outcome = outcome.name(), detail = outcome.detail(), event_id, table, row, "handled");
                 match outcome {
                     Outcome::Deferred { .. } => swept.deferred += 1,
                     _ => swept.ended += 1,

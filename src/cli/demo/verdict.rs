@@ -5,6 +5,7 @@ mod table;
 use super::world::{Currency, LEDGER, TABLES, World};
 use crate::sim::dataverse::{Cell, Difference, Environment, Side, difference};
 use crate::sim::host::QueueCounts;
+use crate::sim::tables::Entity;
 use crate::sim::tables::value::Value;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -28,6 +29,7 @@ pub(super) struct Verdict {
     stale: u64,
     ignored: u64,
     raced: u64,
+    deferred: u64,
     unfinished: u64,
     reasons: Vec<(String, u64)>,
     kills: u64,
@@ -70,6 +72,7 @@ impl Verdict {
             applied: counts.outcome("applied"),
             duplicates: counts.outcome("duplicate"),
             stale: counts.outcome("stale"),
+            deferred: counts.outcome("deferred"),
             ignored: counts.outcome("ignored"),
             raced: counts.detail("applied", "raced"),
             unfinished: counts.unfinished(),
@@ -169,13 +172,21 @@ fn written_again(world: &World) -> u64 {
     seen.values().map(|count| count - 1).sum()
 }
 
+/// Events that are neither done nor parked.
+pub(super) fn owed(world: &World) -> usize {
+    phases(world).iter().filter(|phase| !["done", "parked"].contains(&phase.as_str())).count()
+}
+
 /// Events in the ledger, and those of them that are not done.
 fn noted(world: &World) -> (usize, usize) {
-    let entities = world.tables.entities(LEDGER);
-    let phases = entities.iter().filter_map(|entity| match entity.properties.get("phase") {
-        Some(Value::String(text)) => Some(text.as_str()),
+    let phases = phases(world);
+    (phases.len(), phases.iter().filter(|phase| *phase != "done").count())
+}
+
+fn phases(world: &World) -> Vec<String> {
+    let phase = |entity: &Entity| match entity.properties.get("phase") {
+        Some(Value::String(text)) => Some(text.clone()),
         _ => None,
-    });
-    let phases: Vec<&str> = phases.collect();
-    (phases.len(), phases.iter().filter(|phase| **phase != "done").count())
+    };
+    world.tables.entities(LEDGER).iter().filter_map(phase).collect()
 }

@@ -5,7 +5,7 @@ use super::counts::Counts;
 use super::delivery::Deliveries;
 use super::plan::{INSTANCES, Plan};
 use crate::sim::dataverse::{self, Collector, Environment, Image, Sink, Step, Webhook, sample};
-use crate::sim::host::{FunctionKeys, Handlers, Host, HostSettings, Log, Queue, QueueSettings};
+use crate::sim::host::{FunctionKeys, Handlers, Host, HostSettings, Log, Queue, QueueSettings, Timers};
 use crate::sim::http::Server;
 use crate::sim::tables::{self, DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY, TableService};
 use anyhow::{Context, anyhow};
@@ -99,7 +99,7 @@ impl World {
             tables::serve(tables.clone(), 0).await.context("the table storage's port")?,
         ];
         let currencies = currencies(&source, &target)?;
-        let folder = Folder::write(plan)?;
+        let folder = Folder::write(plan, naive)?;
         let counts = Arc::new(Counts::default());
         let urls = servers.each_ref().map(Server::url);
         let settings = host(plan, naive, environment, &urls, &currencies, &folder.0, &counts)?;
@@ -198,6 +198,7 @@ fn host(
         environment,
         keys: FunctionKeys { host: vec![KEY.to_owned()], ..FunctionKeys::default() },
         queue: QueueSettings { lock_duration: plan.lock, redelivery_delay: REDELIVERY, ..QueueSettings::default() },
+        timers: if naive { Timers::OnDemand } else { Timers::Every(SWEEP) },
         log: Log::listening(move |line| listener.line(line)),
         ..HostSettings::new(root)
     })
@@ -226,12 +227,15 @@ fn subscribe(source: &Environment, host: &Host, deliveries: &Arc<Deliveries>) {
     source.subscribe(Step::new(Uuid::from_u128(51), table, noted));
 }
 
+/// How often `sweep` runs: every minute in earnest, but a demonstration does not wait for that.
+const SWEEP: Duration = Duration::from_millis(700);
+
 /// The app's folder, as it would be deployed. It goes with the value.
 #[derive(Debug)]
 struct Folder(PathBuf);
 
 impl Folder {
-    fn write(plan: &Plan) -> anyhow::Result<Self> {
+    fn write(plan: &Plan, naive: bool) -> anyhow::Result<Self> {
         let folder = Self(std::env::temp_dir().join(format!("dataverse-sync-demo-{}", Uuid::new_v4())));
         let mapping = mapping(plan);
         let files = [
@@ -241,7 +245,9 @@ impl Folder {
             ("health/function.json", include_str!("../../../functions/health/function.json")),
             ("sync.toml", mapping.as_str()),
         ];
-        for (name, text) in files {
+        // whoever keeps nothing for later has nothing to sweep
+        let sweep = ("sweep/function.json", include_str!("../../../functions/sweep/function.json"));
+        for (name, text) in files.into_iter().chain((!naive).then_some(sweep)) {
             let path = folder.0.join(name);
             let parent = path.parent().unwrap_or(&folder.0);
             std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
@@ -273,7 +279,7 @@ mod tests {
     #[test]
     fn the_mapping_is_accepted_in_both_sizes() {
         for plan in [Plan::usual(1), Plan::fast(1)] {
-            let folder = Folder::write(&plan).unwrap();
+            let folder = Folder::write(&plan, false).unwrap();
             let mapping = crate::config::mapping(&folder.0.join("sync.toml"));
             assert!(mapping.is_ok(), "{mapping:?}");
         }
@@ -281,7 +287,7 @@ mod tests {
 
     #[test]
     fn the_folder_goes_with_its_value() {
-        let folder = Folder::write(&Plan::fast(1)).unwrap();
+        let folder = Folder::write(&Plan::fast(1), false).unwrap();
         let path = folder.0.clone();
         assert!(path.join("queue/function.json").is_file());
         drop(folder);

@@ -60,6 +60,7 @@ impl Verdict {
             ("applied", self.applied, String::new()),
             ("duplicates absorbed", self.duplicates, "the same event came again".to_owned()),
             ("older than what was written", self.stale, "came late, nothing in it was newer".to_owned()),
+            ("kept for later", self.deferred, "stored in the inbox, swept when due".to_owned()),
             (races, failed.races, of_races),
             (
                 "requests that failed",
@@ -81,7 +82,7 @@ impl Verdict {
             all.push(("ignored", self.ignored, String::new()));
         }
         if self.naive {
-            all.retain(|(label, ..)| *label != "older than what was written");
+            all.retain(|(label, ..)| !["older than what was written", "kept for later"].contains(label));
         }
         all
     }
@@ -200,6 +201,7 @@ mod tests {
             stale: 10,
             ignored: 0,
             raced: 2,
+            deferred: 0,
             unfinished: 1,
             reasons: vec![("row_busy".to_owned(), 1)],
             kills: 1,
