@@ -22,7 +22,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-const MINUTE: Duration = Duration::from_secs(60);
+/// How often the timer ticks.
+pub const MINUTE: Duration = Duration::from_secs(60);
 
 /// An inbox whose every call is an await point, and whose chosen write fails without effect.
 #[derive(Debug, Default)]
