@@ -55,6 +55,9 @@ impl Engine {
         let acquire = Acquire { ledger: &parts.ledger, clock, limits, deadline, duplicate_wait };
         let claim = acquire.claim(job.partition.key(), job.event, delivery.arrival_ms, &touches);
         let (claim, beside) = futures_util::future::join(claim, self.owe_beside(job.event, track, delivery)).await;
+        if let Ok(Some(slip)) = &beside {
+            track.slip = Some(slip.clone());
+        }
         let mut claim = match claim? {
             Ok(claim) => claim,
             Err(before) => return Ok(Outcome::Duplicate(words(&before))),
@@ -76,9 +79,8 @@ impl Engine {
             unsettled_until: None,
             requests: 0,
         };
-        match beside {
-            Ok(slip) => track.slip = slip.or(track.slip.take()),
-            Err(failure) => return self.leave(job, delivery, track, work, failure).await,
+        if let Err(failure) = beside {
+            return self.leave(job, delivery, track, work, failure).await;
         }
         let applied = if signal {
             self.apply_from_source(job, &mut work).await
@@ -164,6 +166,11 @@ impl Engine {
             Ok(Finished::Overtaken) => {
                 track.kept = None;
                 return Err(Failure::Overtaken);
+            }
+            // not known to be parked: its sender, or its entry, brings it again
+            Err(error) if matches!(track.kept, Some(Outcome::Parked { .. })) => {
+                track.kept = None;
+                return Err(error.into());
             }
             Err(error) => tracing::warn!(%error, "the row could not be given back; its lease runs out by itself"),
         }

@@ -198,8 +198,12 @@ impl Engine {
             }
             Err(error) => return Err(error),
         };
-        // it waited without its row; from now on it is known where it belongs
-        if track.partition.as_ref().is_some_and(|partition| *partition != entry.partition) {
+        // it waited without its row and it is known now where it belongs; or it belongs nowhere
+        let here = match &track.partition {
+            Some(partition) => *partition == entry.partition,
+            None => matches!(report.outcome, Outcome::Deferred { .. }),
+        };
+        if !here {
             let ended = self.parts.ledger.end_waiting(&entry.partition, &entry.event_key, &report.outcome).await;
             ended.map_err(|error| unfinished(error.to_string()))?;
         }

@@ -48,8 +48,9 @@ impl Engine {
     fn entry(&self, event: &ChangeEvent, track: &Track, delivery: &Delivery, after: Duration, reason: &str) -> Entry {
         let now_ms = self.parts.clock.now().timestamp_millis();
         let due_ms = now_ms.saturating_add(i64::try_from(after.as_millis()).unwrap_or(i64::MAX));
-        let partition = track.partition.clone().unwrap_or_else(|| format!("wait:{}", event.id.fingerprint()));
         let before = track.slip.as_ref().map(|(_, entry)| entry);
+        let known = track.partition.as_ref().or(before.map(|entry| &entry.partition));
+        let partition = known.cloned().unwrap_or_else(|| format!("wait:{}", event.id.fingerprint()));
         Entry {
             partition,
             event_key: event_key(&event.id),
@@ -103,7 +104,9 @@ impl Engine {
         let attempts = if failure.counts() { tried.saturating_add(1) } else { tried };
         let after = after.max(again_after(attempts));
         let entry = Entry { attempts, ..self.entry(event, track, delivery, after, &reason) };
-        if let Some(why) = self.exhausted(&entry) {
+        // what may still land holds its row: it can't be parked before that is over
+        let settled = !matches!(failure, Failure::Unsettled { .. });
+        if let Some(why) = self.exhausted(&entry).filter(|_| settled) {
             return self.note_parking(event, track, delivery, &format!("{why}: {reason}")).await;
         }
         let slip = match &track.slip {

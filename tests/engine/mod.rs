@@ -3,8 +3,10 @@
 mod budget;
 mod faults;
 mod fencing;
+mod keeping;
 mod links;
 mod orders;
+mod owed;
 mod parents;
 mod race;
 mod types;
