@@ -98,7 +98,9 @@ impl Seen {
 fn toml(random: &mut StdRng) -> String {
     let guard = if random.random_bool(0.5) { "lease" } else { "etag" };
     let duplicate = if random.random_bool(0.5) { "same-source" } else { "multi-source" };
-    format!("version = 1\n[defaults]\nguard = \"{guard}\"\nduplicate_key = \"{duplicate}\"\n[tables.account]\n[tables.contact]\n")
+    format!(
+        "version = 1\n[defaults]\nguard = \"{guard}\"\nduplicate_key = \"{duplicate}\"\n[tables.account]\n[tables.contact]\n"
+    )
 }
 
 async fn run(seed: u64) -> Seen {
