@@ -4,16 +4,18 @@ use super::claiming::RowLocks;
 use super::environment::Environment;
 use super::failure::Failure;
 use super::filter;
+use super::job;
 use super::keep::Track;
 use super::parents::KnownRows;
 use super::pause;
 use super::{HandleEvent, RawEvent};
 use crate::clock::Clock;
 use crate::dataverse::client::Call;
+use crate::dataverse::metadata::cache::Refreshed;
 use crate::domain::delivery::{Channel, Delivery, NotHandled, Report, Unfinished};
 use crate::domain::disposition::Disposition;
 use crate::domain::event::{ChangeEvent, Operation};
-use crate::domain::mapping::Mapping;
+use crate::domain::mapping::{Mapping, TableMap};
 use crate::domain::outcome::Outcome;
 use crate::domain::schema::TableSchema;
 use crate::inbox::{Entry, Inbox, Raw, Slip};
@@ -96,6 +98,10 @@ impl Engine {
                     self.links(event, table, schema, link, false, (delivery, deadline), track).await
                 }
                 Operation::Create | Operation::Update | Operation::Upsert | Operation::Delete => {
+                    if remaps < REMAPS_MAX && self.has_new_columns(event, table, &schema, deadline).await? {
+                        remaps += 1;
+                        continue;
+                    }
                     match self.job(event, table, schema)? {
                         Ok(job) => self.claimed(&job, delivery, deadline, track).await,
                         Err(ignored) => return Ok(Outcome::Ignored(ignored)),
@@ -112,6 +118,31 @@ impl Engine {
                 }
                 ended => return ended,
             }
+        }
+    }
+
+    /// Whether the target turns out to have columns of this event that its cached metadata did not know: asked at most
+    /// once in ten minutes and table (CONTRACT); what is still unknown then is left out, and named in the log.
+    async fn has_new_columns(
+        &self,
+        event: &ChangeEvent,
+        table: &TableMap,
+        schema: &TableSchema,
+        deadline: Duration,
+    ) -> Result<bool, Failure> {
+        let unknown = job::unknown_columns(&self.parts.mapping, table, schema, event);
+        if unknown.is_empty() {
+            return Ok(false);
+        }
+        let call = Call::until(deadline.saturating_add(self.parts.mapping.limits.request_timeout));
+        match self.parts.target.schemas.refresh(&call, &table.target).await? {
+            Refreshed::Changed => Ok(true),
+            Refreshed::Same => {
+                let columns = unknown.join(", ");
+                tracing::warn!(table = table.target, columns, "the target has no such columns: they are left out");
+                Ok(false)
+            }
+            Refreshed::TooSoon => Ok(false),
         }
     }
 

@@ -8,8 +8,8 @@ use super::witness::is_signal;
 use crate::domain::delivery::Delivery;
 use crate::domain::event::{ChangeEvent, Link, Operation};
 use crate::domain::groups::Groups;
-use crate::domain::map::{Mapped, MappedRow, map_columns};
-use crate::domain::mapping::TableMap;
+use crate::domain::map::{Mapped, MappedRow, Why, map_columns};
+use crate::domain::mapping::{Mapping, TableMap};
 use crate::domain::outcome::{Ignored, Outcome};
 use crate::domain::partition::Partition;
 use crate::domain::schema::TableSchema;
@@ -30,6 +30,18 @@ pub(super) struct Job<'a> {
     pub(super) witness: bool,
     /// The event is about this link and not about a row.
     pub(super) link: Option<LinkJob<'a>>,
+}
+
+/// The event's columns that the target does not have, as far as its metadata is known.
+pub(super) fn unknown_columns(
+    mapping: &Mapping,
+    table: &TableMap,
+    schema: &TableSchema,
+    event: &ChangeEvent,
+) -> Vec<String> {
+    let mapped = map_columns(mapping, table, schema, event);
+    let dropped = mapped.dropped.into_iter().filter(|dropped| dropped.why == Why::NotInTarget);
+    dropped.map(|dropped| dropped.column).chain(mapped.unknown_named).collect()
 }
 
 impl Engine {
