@@ -18,6 +18,8 @@ use dataverse_sync::operate::sweep::{Sweeper, Swept};
 use dataverse_sync::sim::dataverse::RaisedEvent;
 use dataverse_sync::sync::HandleEvent;
 use dataverse_sync::sync::engine::Engine;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -31,6 +33,8 @@ pub struct Shaky {
     inner: InboxMemory,
     writes: AtomicUsize,
     fails: Mutex<Option<std::ops::Range<usize>>>,
+    /// Loses this share of all writes, before or after their effect.
+    drawn: Option<(Mutex<StdRng>, f64)>,
 }
 
 impl Shaky {
@@ -40,7 +44,22 @@ impl Shaky {
         *self.fails.lock().unwrap() = Some(writes);
     }
 
+    /// Faults at random, the same ones for the same seed.
+    pub fn seeded(seed: u64, share: f64) -> Self {
+        Self { drawn: Some((Mutex::new(StdRng::seed_from_u64(seed)), share)), ..Self::default() }
+    }
+
+    /// Whether an answer is lost.
+    fn lost(&self) -> Result<(), InboxError> {
+        let Some((random, share)) = &self.drawn else { return Ok(()) };
+        if random.lock().unwrap().random_bool(*share / 2.0) {
+            return Err(InboxError::Unknown("answer lost".to_owned()));
+        }
+        Ok(())
+    }
+
     fn write(&self) -> Result<(), InboxError> {
+        self.lost()?;
         let number = self.writes.fetch_add(1, Ordering::SeqCst);
         if self.fails.lock().unwrap().as_ref().is_some_and(|fails| fails.contains(&number)) {
             return Err(InboxError::Unavailable { reason: "refused".to_owned(), after: None });
@@ -54,9 +73,10 @@ impl InboxStore for Shaky {
     async fn put(&self, place: &Place, text: &str, payload: Option<&[u8]>) -> Result<Slip, InboxError> {
         tokio::task::yield_now().await;
         self.write()?;
-        let slip = self.inner.put(place, text, payload).await;
+        let slip = self.inner.put(place, text, payload).await?;
         tokio::task::yield_now().await;
-        slip
+        self.lost()?;
+        Ok(slip)
     }
 
     async fn get(&self, place: &Place) -> Result<Option<(Stored, Option<Vec<u8>>)>, InboxError> {
@@ -72,7 +92,7 @@ impl InboxStore for Shaky {
         self.write()?;
         self.inner.remove(slip).await?;
         tokio::task::yield_now().await;
-        Ok(())
+        self.lost()
     }
 }
 
@@ -93,15 +113,40 @@ impl Keeping {
         Self { world, ledger, shaky }
     }
 
+    /// On a world that is there already; its ledger must be the one under the world's store.
+    pub fn of(mut world: World, ledger: Arc<MemoryStore>, shaky: Shaky, with_inbox: bool) -> Self {
+        let shaky = Arc::new(shaky);
+        if with_inbox {
+            world.inbox = Some(shaky.clone());
+        }
+        Self { world, ledger, shaky }
+    }
+
+    /// Whether somebody will come back to an event: it is in the ledger, and an entry names it.
+    pub async fn keeps(&self, event: &ChangeEvent) -> bool {
+        let key = event_key(&event.id);
+        for entry in self.owed().await.into_iter().filter(|entry| entry.event_key == key) {
+            if self.ledger.read(&entry.partition, &key).await.unwrap().event.is_some() {
+                return true;
+            }
+        }
+        false
+    }
+
     pub fn inbox(&self) -> Inbox {
         Inbox::new(self.shaky.clone())
     }
 
     pub fn sweeper(&self) -> Sweeper {
+        self.sweeper_of(Arc::new(self.world.instance()))
+    }
+
+    /// The sweep of an instance.
+    pub fn sweeper_of(&self, engine: Arc<Engine>) -> Sweeper {
         let skew = self.world.mapping.limits.clock_skew;
         let states = Arc::clone(&self.ledger) as Arc<dyn StateStore>;
         let system = System::new(states, Arc::new(self.world.clock.skewed(0)), skew);
-        Sweeper::new(Arc::new(self.world.instance()), system, Arc::clone(&self.ledger) as Arc<dyn Expiring>)
+        Sweeper::new(engine, system, Arc::clone(&self.ledger) as Arc<dyn Expiring>)
     }
 
     /// All entries, due or not.

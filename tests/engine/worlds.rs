@@ -5,8 +5,10 @@
 //!
 //! Replay one: `SEED=17 cargo test --test all engine::worlds`. More of them: `WORLDS=5000 cargo test --release ...`.
 
+use super::keeping::{Keeping, Shaky};
 use super::world::{World, decoded, delivery};
 use crate::support::lossy_store::LossyStore;
+use dataverse_sync::domain::delivery::{Channel, Delivery};
 use dataverse_sync::ledger::memory::MemoryStore;
 use dataverse_sync::ledger::record::{Phase, event_key};
 use dataverse_sync::ledger::store::Store;
@@ -27,6 +29,8 @@ use uuid::Uuid;
 const WORLDS: u64 = 150;
 /// A broker's patience in these worlds: outages that dead-letter are the inbox's matter.
 const DELIVERIES_MAX: u32 = 200;
+/// A broker's patience where there is an inbox: the next failure is a dead letter.
+const DELIVERY_COUNT_MAX: u32 = 10;
 
 #[expect(clippy::disallowed_methods, reason = "a test's own knobs")]
 fn knob(name: &str) -> Option<u64> {
@@ -67,6 +71,8 @@ struct Seen {
     crashes: u64,
     landed_late: u64,
     throttled: u64,
+    deferred: u64,
+    swept: u64,
 }
 
 impl Seen {
@@ -79,6 +85,8 @@ impl Seen {
         self.crashes += other.crashes;
         self.landed_late += other.landed_late;
         self.throttled += other.throttled;
+        self.deferred += other.deferred;
+        self.swept += other.swept;
     }
 
     fn assert_that_everything_happened(&self) {
@@ -90,6 +98,8 @@ impl Seen {
             self.crashes,
             self.landed_late,
             self.throttled,
+            self.deferred,
+            self.swept,
         ];
         assert!(all.iter().all(|&count| count > 0), "{self:?}");
     }
@@ -105,27 +115,32 @@ fn toml(random: &mut StdRng) -> String {
 
 async fn run(seed: u64) -> Seen {
     let mut random = StdRng::seed_from_u64(seed);
-    let store = LossyStore::seeded(Arc::new(MemoryStore::default()), seed, 0.03);
+    let ledger = Arc::new(MemoryStore::default());
+    let store = LossyStore::seeded(Arc::clone(&ledger) as Arc<dyn Store>, seed, 0.03);
     let toml = toml(&mut random);
     let world = World::on(store, &toml, |settings| {
         settings.seed = seed.wrapping_mul(31).wrapping_add(7);
         settings.race_window = Duration::from_millis(80);
         settings.latency = (Duration::from_millis(5), Duration::from_millis(120));
     });
-    let late = plan_faults(&world, &mut random);
-    let events = history(&world, &mut random).await;
+    // every second world has an inbox: there webhooks come once and messages ten times at most, and the sweep does the rest
+    let keeping = Keeping::of(world, ledger, Shaky::seeded(seed, 0.03), seed % 2 == 1);
+    let world = &keeping.world;
+    let late = plan_faults(world, &mut random);
+    let events = history(world, &mut random).await;
     let mut deliveries: Vec<&RaisedEvent> =
         events.iter().chain(events.iter().filter(|_| random.random_bool(0.3))).collect();
     deliveries.shuffle(&mut random);
 
-    let instances = Instances::new(&world);
+    let instances = Instances::new(&keeping);
     let seen = Mutex::new(Seen::default());
     let work = deliveries.into_iter().map(|event| {
         let (starts, home) = (Duration::from_millis(random.random_range(0..4_000)), random.random_range(0..3));
+        let webhook = world.inbox.is_some() && random.random_bool(0.5);
         let (instances, seen) = (&instances, &seen);
         async move {
             tokio::time::sleep(starts).await;
-            instances.deliver(home, event, seen).await;
+            instances.deliver(home, event, webhook, seen).await;
         }
     });
     let work: Vec<_> = work.collect();
@@ -138,14 +153,17 @@ async fn run(seed: u64) -> Seen {
         }
     });
     let crashes: Vec<_> = crashes.collect();
-    futures_util::future::join(join_all(work), join_all(crashes)).await;
+    let delivered = futures_util::future::join(join_all(work), join_all(crashes));
+    futures_util::future::join(delivered, instances.sweep(random.random(), &seen)).await;
     // whatever is still on its way lands now
     tokio::time::sleep(Duration::from_secs(1_000)).await;
     world.assert_equal();
     for event in &events {
         let event = decoded(event);
-        assert_done(&world, &event).await;
+        assert_done(world, &event).await;
     }
+    assert!(keeping.owed().await.is_empty(), "{:?}", keeping.owed().await);
+    assert!(keeping.parked().await.is_empty(), "{:?}", keeping.parked().await);
     let mut seen = seen.into_inner();
     seen.crashes = 3;
     seen.landed_late = world.target.faults().hits(late);
@@ -155,7 +173,7 @@ async fn run(seed: u64) -> Seen {
 }
 
 async fn assert_done(world: &World, event: &dataverse_sync::domain::event::ChangeEvent) {
-    let partition = dataverse_sync::domain::partition::Partition::of("account", &event.row);
+    let partition = dataverse_sync::domain::partition::Partition::of(&event.table, &event.row);
     // the store may still lose answers: ask until it tells
     loop {
         if let Ok(snapshot) = world.store.read(partition.key(), &event_key(&event.id)).await {
@@ -222,14 +240,14 @@ async fn history(world: &World, random: &mut StdRng) -> Vec<RaisedEvent> {
 
 /// Three instances; each can die and be replaced, with everything it was doing.
 struct Instances<'a> {
-    world: &'a World,
+    keeping: &'a Keeping,
     homes: Vec<Mutex<(Arc<Engine>, tokio::sync::watch::Sender<u32>)>>,
 }
 
 impl<'a> Instances<'a> {
-    fn new(world: &'a World) -> Self {
-        let homes = (0..3).map(|home| Mutex::new((Self::start(world, home), tokio::sync::watch::channel(0).0)));
-        Self { world, homes: homes.collect() }
+    fn new(keeping: &'a Keeping) -> Self {
+        let home = |home| Mutex::new((Self::start(&keeping.world, home), tokio::sync::watch::channel(0).0));
+        Self { keeping, homes: (0..3).map(home).collect() }
     }
 
     fn start(world: &World, home: i64) -> Arc<Engine> {
@@ -239,18 +257,44 @@ impl<'a> Instances<'a> {
 
     async fn crash(&self, home: usize) {
         let mut instance = self.homes[home].lock().await;
-        instance.0 = Self::start(self.world, i64::try_from(home).unwrap());
+        instance.0 = Self::start(&self.keeping.world, i64::try_from(home).unwrap());
         instance.1.send_modify(|crashes| *crashes += 1);
     }
 
-    /// Delivers until the event is finished, as a broker does; a crash drops the work at whatever await it is.
-    async fn deliver(&self, home: usize, event: &RaisedEvent, seen: &Mutex<Seen>) {
-        for count in 1..=DELIVERIES_MAX {
+    /// A sweep every minute, by any instance, until nothing has been owed for an hour.
+    async fn sweep(&self, seed: u64, seen: &Mutex<Seen>) {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut quiet = 0;
+        for _ in 0..3_000 {
+            if self.keeping.world.inbox.is_none() || quiet > 60 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            let (engine, mut crashed) = {
+                let instance = self.homes[random.random_range(0..3)].lock().await;
+                (Arc::clone(&instance.0), instance.1.subscribe())
+            };
+            let sweeper = self.keeping.sweeper_of(engine);
+            let work = Box::pin(sweeper.sweep("sweep"));
+            if let Either::Left((Ok(swept), _)) = select(work, Box::pin(crashed.changed())).await {
+                seen.lock().await.swept += u64::try_from(swept.ended).unwrap();
+            }
+            quiet = if self.keeping.owed().await.is_empty() { quiet + 1 } else { 0 };
+        }
+        panic!("still owed: {:?}", self.keeping.owed().await);
+    }
+
+    /// Delivers until the event is finished, as a broker does; a crash drops the work at whatever await it is. A webhook
+    /// that was kept or answered is never sent again.
+    async fn deliver(&self, home: usize, event: &RaisedEvent, webhook: bool, seen: &Mutex<Seen>) {
+        let most = if self.keeping.world.inbox.is_some() && !webhook { DELIVERY_COUNT_MAX } else { DELIVERIES_MAX };
+        for count in 1..=most {
             let (engine, mut crashed) = {
                 let instance = self.homes[(home + count as usize) % 3].lock().await;
                 (Arc::clone(&instance.0), instance.1.subscribe())
             };
-            let delivery = delivery(count);
+            let delivery =
+                if webhook { Delivery { channel: Channel::Webhook, ..delivery(1) } } else { delivery(count) };
             let work = engine.handle(decoded(event), &delivery);
             let ended = match select(work, Box::pin(crashed.changed())).await {
                 Either::Left((ended, _)) => Some(ended),
@@ -264,11 +308,13 @@ impl<'a> Instances<'a> {
                         ("applied", "deleted") => seen.deleted += 1,
                         ("stale", _) => seen.stale += 1,
                         ("duplicate", _) => seen.duplicates += 1,
+                        ("deferred", _) => seen.deferred += 1,
                         _ => {}
                     }
                     return;
                 }
                 Some(Err(_)) => seen.unfinished += 1,
+                None if webhook && self.keeping.keeps(&decoded(event)).await => return,
                 None => {}
             }
             drop(seen);
