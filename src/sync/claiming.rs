@@ -1,13 +1,14 @@
 //! Getting a row: one turn at a time within this process, one claim at a time among all of them.
 
 use super::failure::Failure;
-use super::pause::jitter;
+use super::pause::{self, jitter};
 use crate::clock::Clock;
 use crate::domain::event::ChangeEvent;
 use crate::domain::mapping::Limits;
 use crate::domain::outcome::Outcome;
 use crate::domain::row::RowState;
-use crate::ledger::claim::{Claim, ClaimRequest, Claimed, Ledger};
+use crate::ledger::claim::{Claim, ClaimRequest, Claimed, Ledger, LedgerError};
+use crate::ledger::store::StoreError;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -78,9 +79,23 @@ impl Acquire<'_> {
     ) -> Result<Result<Claim, Outcome>, Failure> {
         let request = ClaimRequest { partition, event, arrival_ms, token: Uuid::new_v4() };
         let started = self.clock.monotonic();
-        let mut pause = LOOK_MIN;
+        let (mut pause, mut failures) = (LOOK_MIN, 0);
         loop {
-            let (until_ms, same_event) = match self.ledger.claim(&request, touches).await? {
+            let claimed = match self.ledger.claim(&request, touches).await {
+                Ok(claimed) => claimed,
+                // given back to the broker it would return at once and soon die (PROTOCOL R11)
+                Err(
+                    error @ (LedgerError::Store(StoreError::Unavailable { .. } | StoreError::Unknown(_))
+                    | LedgerError::Contended),
+                ) => {
+                    failures += 1;
+                    let left = self.deadline.saturating_sub(self.clock.monotonic());
+                    pause::within(left, failures, None, error).await?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let (until_ms, same_event) = match claimed {
                 Claimed::Acquired(claim) => return Ok(Ok(*claim)),
                 Claimed::Duplicate(outcome) => return Ok(Err(outcome)),
                 Claimed::IdReused => return Err(Failure::IdReused),

@@ -288,6 +288,7 @@ impl<'a> Instances<'a> {
     /// that was kept or answered is never sent again.
     async fn deliver(&self, home: usize, event: &RaisedEvent, webhook: bool, seen: &Mutex<Seen>) {
         let most = if self.keeping.world.inbox.is_some() && !webhook { DELIVERY_COUNT_MAX } else { DELIVERIES_MAX };
+        let mut errors = Vec::new();
         for count in 1..=most {
             let (engine, mut crashed) = {
                 let instance = self.homes[(home + count as usize) % 3].lock().await;
@@ -313,13 +314,16 @@ impl<'a> Instances<'a> {
                     }
                     return;
                 }
-                Some(Err(_)) => seen.unfinished += 1,
+                Some(Err(error)) => {
+                    seen.unfinished += 1;
+                    errors.push(error.to_string());
+                }
                 None if webhook && self.keeping.keeps(&decoded(event)).await => return,
                 None => {}
             }
             drop(seen);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("an event was never finished");
+        panic!("an event was never finished: {errors:?}");
     }
 }
