@@ -35,7 +35,9 @@ impl Engine {
         track: &mut Track,
     ) -> Result<Outcome, Failure> {
         let parts = &self.parts;
-        track.partition = Some(job.partition.key().to_owned());
+        if !track.whole {
+            track.partition = Some(job.partition.key().to_owned());
+        }
         let _turn = self.locks.turn(job.partition.key(), parts.clock.as_ref(), deadline).await?;
         let signal = is_signal(job.table, job.event);
         let touches = |state: &RowState, arrival_ms: i64| {
@@ -143,9 +145,13 @@ impl Engine {
         match &failure {
             Failure::Overtaken => return Err(failure),
             Failure::Unsettled { .. } => {
-                self.note_deferral(job.event, track, delivery, &failure).await?;
+                if !track.whole {
+                    self.note_deferral(job.event, track, delivery, &failure).await?;
+                }
                 return Err(failure);
             }
+            // kept as a whole, when the row is free
+            _ if track.whole => {}
             // tried again in a moment, by this very delivery
             Failure::ParentBusy | Failure::NamesChanged | Failure::AskSource { .. } | Failure::Ledger { .. } => {}
             Failure::Never { reason } => self.note_parking(job.event, track, delivery, reason).await?,

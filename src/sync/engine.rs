@@ -81,6 +81,11 @@ impl Engine {
             // the sender's user waits for our answer (CONTRACT)
             return Err(Failure::NotNow { reason: "synchronous_step".to_owned(), after: Duration::ZERO });
         }
+        track.whole =
+            matches!(&event.operation, Operation::Link(link) | Operation::Unlink(link) if link.related.len() > 1);
+        if track.whole && parts.inbox.is_some() && Self::owes_from_the_start(delivery, track) {
+            return Err(Failure::NotNow { reason: "several_links".to_owned(), after: Duration::ZERO });
+        }
         let limits = &parts.mapping.limits;
         let allowed = match delivery.channel {
             Channel::Webhook => limits.webhook_deadline,

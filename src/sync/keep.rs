@@ -39,6 +39,9 @@ pub(super) struct Track {
     pub(super) partition: Option<String>,
     /// The event's entry in the inbox, if it has one.
     pub(super) slip: Option<(Slip, Entry)>,
+    /// The event is about several links, each with a partition of its own: it is only ever kept whole, in a waiting
+    /// partition, because an entry for one of them would be settled when that one is done.
+    pub(super) whole: bool,
     /// How it was kept, if it was, before the row was given back.
     pub(super) kept: Option<Outcome>,
 }

@@ -136,3 +136,47 @@ async fn an_unlink_that_lands_after_its_time_out_does_not_undo_a_newer_link() {
     assert_eq!(world.target.faults().hits(rule), 1);
     assert_eq!(world.target.links(RELATIONSHIP), world.source.links(RELATIONSHIP));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_event_with_several_links_is_kept_whole_until_the_last_one_is_there() {
+    use dataverse_sync::domain::delivery::{Channel, Delivery};
+    use dataverse_sync::domain::event::Operation;
+    use dataverse_sync::sync::HandleEvent;
+    for ms in (0..900).step_by(37) {
+        let mut world = World::with(TOML, |settings| {
+            settings.latency = (Duration::from_millis(20), Duration::from_millis(60));
+        });
+        world.inbox = Some(std::sync::Arc::new(dataverse_sync::inbox::memory::MemoryStore::default()));
+        let account = world.create("account", account("A"));
+        let contacts = ["C", "D", "E"].map(|name| world.create("contact", json!({ "lastname": name })));
+        let rows = world.events().await;
+        let mut link = super::world::decoded(&rows[0]);
+        link.id = dataverse_sync::domain::event::EventId::new(None, "links").unwrap();
+        link.columns.clear();
+        link.operation = Operation::Link(dataverse_sync::domain::event::Link {
+            relationship: RELATIONSHIP.to_owned(),
+            related: contacts.iter().map(|id| ("contact".to_owned(), *id)).collect(),
+        });
+        assert_eq!(link.row, dataverse_sync::domain::value::RowRef::Id(account));
+        // a webhook, and whoever works on it dies at any moment: only the sweep comes back
+        let doomed = world.instance();
+        let webhook = Delivery { channel: Channel::Webhook, ..super::world::delivery(1) };
+        let answer = doomed.handle(link.clone(), &webhook).await.unwrap();
+        assert_eq!(words(&answer), "deferred: several_links");
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let sweep = async |instance: &dataverse_sync::sync::engine::Engine| {
+            let inbox = instance.parts().inbox.as_ref().unwrap();
+            let now_ms = instance.parts().clock.now().timestamp_millis();
+            for (slip, entry) in inbox.due(now_ms, 10).await.unwrap() {
+                let _ = instance.resume(&slip, &entry, "sweep").await;
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_millis(ms), sweep(&doomed)).await;
+        let survivor = world.instance();
+        for _ in 0..30 {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            sweep(&survivor).await;
+        }
+        assert_eq!(world.target.links(RELATIONSHIP).len(), 3, "{ms} ms");
+    }
+}
