@@ -50,7 +50,7 @@ fn number(text: &str, label: &str) -> u64 {
 
 fn assert_equal(status: ExitStatus, text: &str) {
     assert!(status.success(), "{status}\n{text}");
-    for label in ["differences", "still owed", "dead-lettered", "webhook deliveries refused"] {
+    for label in ["differences", "still owed", "parked", "dead-lettered", "webhook deliveries refused"] {
         assert_eq!(number(text, label), 0, "{label}\n{text}");
     }
     assert!(number(text, "rows compared") > 20 && text.contains("nothing is owed"), "{text}");

@@ -106,7 +106,12 @@ async fn story(plan: &Plan, world: &World, progress: &Progress) -> anyhow::Resul
     progress.say("Contacts and orders come, are changed by several people at once, and some are deleted.");
     trouble::faults(plan, world);
     let writers = try_join_all((0..plan.writers).map(|number| story.write(number)));
-    tokio::try_join!(writers, trouble::throttle(plan, world, &story, progress), trouble::kill(plan, world, progress))?;
+    let outage = async {
+        trouble::outage(plan, world, progress).await;
+        anyhow::Ok(())
+    };
+    let throttle = trouble::throttle(plan, world, &story, progress);
+    tokio::try_join!(writers, throttle, trouble::kill(plan, world, progress), outage)?;
     progress.say("No more changes. Waiting for the rest.");
     let rest = async {
         world.source.idle().await;

@@ -37,6 +37,8 @@ pub(super) struct Plan {
     pub(super) late_max: Duration,
     /// When the target begins to refuse everything, after the opening, and for how long.
     pub(super) throttle: (Duration, Duration),
+    /// When the target is not there at all, after the opening, and for how long.
+    pub(super) outage: (Duration, Duration),
     /// When an instance is killed, after the opening.
     pub(super) kill: Duration,
     /// How long a message stays locked when its receiver is gone.
@@ -60,6 +62,7 @@ impl Plan {
             late_max: ms(1_500),
             throttle: (ms(6_000), ms(2_500)),
             kill: ms(12_000),
+            outage: (ms(14_000), ms(3_000)),
             lock: ms(5_000),
             patience: ms(90_000),
             limits: r#"
@@ -86,6 +89,7 @@ clock_skew = "200ms"
             late_max: ms(700),
             throttle: (ms(600), ms(1_100)),
             kill: ms(1_900),
+            outage: (ms(2_300), ms(2_000)),
             lock: ms(2_000),
             patience: ms(45_000),
             limits: r#"

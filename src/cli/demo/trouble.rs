@@ -1,4 +1,4 @@
-//! What goes wrong: faults of the target and of the table storage, a throttled target, a killed process. Seeded. Knows
+//! What goes wrong: faults of the target and of the table storage, a throttled target, an absent one, a killed process. Seeded. Knows
 //! no row.
 
 use super::plan::{Plan, RETRY_AFTER, VICTIM};
@@ -40,6 +40,14 @@ pub(super) async fn throttle(plan: &Plan, world: &World, story: &Story<'_>, prog
     progress.say(&format!("The target is throttled for {} ms, and a rush of changes comes.", lasts.as_millis()));
     world.target.faults().throttle(lasts, RETRY_AFTER);
     story.rush().await
+}
+
+/// Nobody answers where the target was, for a while; then it is back.
+pub(super) async fn outage(plan: &Plan, world: &World, progress: &Progress) {
+    let (after, lasts) = plan.outage;
+    sleep(after).await;
+    progress.say(&format!("The target is gone for {} ms.", lasts.as_millis()));
+    world.target.faults().outage(lasts);
 }
 
 /// One instance is gone from one moment to the next; the host starts another in its place.

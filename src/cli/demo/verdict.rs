@@ -2,12 +2,13 @@
 
 mod table;
 
-use super::world::{Currency, LEDGER, TABLES, World};
+use super::world::{Currency, INBOX, LEDGER, TABLES, World};
 use crate::sim::dataverse::{Cell, Difference, Environment, Side, difference};
 use crate::sim::host::QueueCounts;
 use crate::sim::tables::Entity;
 use crate::sim::tables::value::Value;
-use std::collections::BTreeMap;
+use serde_json::Value as Json;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 const CURRENCY: &str = "transactioncurrencyid";
@@ -43,6 +44,8 @@ pub(super) struct Verdict {
     noted: usize,
     owed: usize,
     dead: usize,
+    /// Why events were parked, one text each.
+    parked: Vec<String>,
 }
 
 /// What the target did not do at once.
@@ -86,12 +89,13 @@ impl Verdict {
             noted,
             owed,
             dead: world.queue.dead_letters().len(),
+            parked: parked(world),
         }
     }
 
     /// Equal, and nothing owed.
     pub(super) fn is_good(&self) -> bool {
-        let owed = [self.pending, self.owed, self.dead, self.webhooks_refused];
+        let owed = [self.pending, self.owed, self.dead, self.webhooks_refused, self.parked.len()];
         // an empty ledger would owe nothing because nobody looked there
         let was_noted = self.naive || self.noted > 0;
         self.differences.is_empty() && owed.iter().all(|count| *count == 0) && was_noted
@@ -172,21 +176,42 @@ fn written_again(world: &World) -> u64 {
     seen.values().map(|count| count - 1).sum()
 }
 
-/// Events that are neither done nor parked.
+/// Events that are neither done nor parked: in the ledger, or in the inbox alone.
 pub(super) fn owed(world: &World) -> usize {
-    phases(world).iter().filter(|phase| !["done", "parked"].contains(&phase.as_str())).count()
+    noted(world).1
 }
 
-/// Events in the ledger, and those of them that are not done.
+/// Events in the ledger, and those, there or in the inbox alone, that are neither done nor parked.
 fn noted(world: &World) -> (usize, usize) {
-    let phases = phases(world);
-    (phases.len(), phases.iter().filter(|phase| *phase != "done").count())
+    let mut known = BTreeSet::new();
+    let mut owed = 0;
+    for entity in world.tables.entities(LEDGER) {
+        let Some(Value::String(phase)) = entity.properties.get("phase") else { continue };
+        owed += usize::from(!["done", "parked"].contains(&phase.as_str()));
+        known.insert((entity.key.partition, entity.key.row));
+    }
+    // the entry of an event that is done goes when it is due; until then it owes nothing
+    let alone = entries(world, "due:").into_iter().filter(|entry| {
+        let text = |name: &str| entry.get(name).and_then(Json::as_str).unwrap_or_default().to_owned();
+        !known.contains(&(text("partition"), text("event_key")))
+    });
+    (known.len(), owed + alone.count())
 }
 
-fn phases(world: &World) -> Vec<String> {
-    let phase = |entity: &Entity| match entity.properties.get("phase") {
-        Some(Value::String(text)) => Some(text.clone()),
-        _ => None,
+/// The reasons of what is parked.
+fn parked(world: &World) -> Vec<String> {
+    let reason = |entry: &Json| entry.get("reason").and_then(Json::as_str).unwrap_or("no reason").to_owned();
+    entries(world, "parked:").iter().map(reason).collect()
+}
+
+/// What the inbox holds in the partitions of one kind; `null` for what cannot be read, which is owed, too.
+fn entries(world: &World, kind: &str) -> Vec<Json> {
+    let entities = world.tables.entities(INBOX);
+    // pieces of payloads lie beside their entries
+    let entities = entities.iter().filter(|e| e.key.partition.starts_with(kind) && !e.key.row.contains('~'));
+    let text = |entity: &Entity| match entity.properties.get("record") {
+        Some(Value::String(text)) => serde_json::from_str(text).unwrap_or_default(),
+        _ => Json::Null,
     };
-    world.tables.entities(LEDGER).iter().filter_map(phase).collect()
+    entities.map(text).collect()
 }

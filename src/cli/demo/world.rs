@@ -36,6 +36,8 @@ const SOURCE: Uuid = Uuid::from_u128(0x50c0_0000_0000_4000_8000_0000_0000_0001);
 const TARGET: Uuid = Uuid::from_u128(0x7a60_0000_0000_4000_8000_0000_0000_0002);
 /// The ledger's table.
 pub(super) const LEDGER: &str = "syncledger";
+/// The inbox's table.
+pub(super) const INBOX: &str = "syncinbox";
 const QUEUE: &str = "dataverse-events";
 const KEY: &str = "demo";
 const BEARER: &str = "demo";
@@ -179,6 +181,7 @@ fn host(
             ("SOURCE_ORGANIZATION_ID", SOURCE.to_string()),
             ("LEDGER_CONNECTION", CONNECTION.to_owned()),
             ("LEDGER_TABLE", LEDGER.to_owned()),
+            ("INBOX_TABLE", INBOX.to_owned()),
             (CONNECTION, connection),
             ("SYNC_CONFIG", "sync.toml".to_owned()),
         ]

@@ -88,12 +88,17 @@ impl Verdict {
     }
 
     /// What must be 0.
-    fn findings(&self) -> [(&'static str, usize, String); 4] {
+    fn findings(&self) -> [(&'static str, usize, String); 5] {
         let (lost, back, columns) = self.kinds();
         let kinds = format!("{lost} rows missing, {back} rows that should be gone, {columns} columns");
         [
             ("differences", self.differences.len(), kinds),
-            ("still owed", self.pending + self.owed, "in the queue, or claimed and not finished".to_owned()),
+            (
+                "still owed",
+                self.pending + self.owed,
+                "in the queue, in the inbox, or claimed and not finished".to_owned(),
+            ),
+            ("parked", self.parked.len(), "a person would have to look".to_owned()),
             ("dead-lettered", self.dead, "messages that the queue gave up".to_owned()),
             ("webhook deliveries refused", self.webhooks_refused, "all were made before the faults began".to_owned()),
         ]
@@ -118,6 +123,9 @@ impl Verdict {
         let _ = writeln!(text, "{} (seed {seed})", paint.bad(bad));
         if self.noted == 0 {
             let _ = writeln!(text, "  the ledger is empty: nothing can be said about what is owed");
+        }
+        for reason in self.parked.iter().take(LISTED_MAX) {
+            let _ = writeln!(text, "  parked: {reason}");
         }
         let _ = writeln!(text, "  deliveries that ended without an outcome: {}", self.unfinished);
         for (reason, count) in &self.reasons {
@@ -213,6 +221,7 @@ mod tests {
             noted: 100,
             owed: 0,
             dead: 0,
+            parked: Vec::new(),
         }
     }
 
@@ -230,6 +239,7 @@ mod tests {
         check(&|verdict| verdict.pending = 1);
         check(&|verdict| verdict.owed = 1);
         check(&|verdict| verdict.dead = 1);
+        check(&|verdict| verdict.parked.push("column_missing: x".to_owned()));
         check(&|verdict| verdict.webhooks_refused = 1);
         check(&|verdict| verdict.noted = 0);
     }
