@@ -86,9 +86,11 @@ fn canonical(table: &str, row: &RowRef) -> String {
 }
 
 /// Text as a case-insensitive unique index compares it: without surrounding white space, each character's upper case in
-/// lower case (which also makes one of `s` and the long `s`, of both small sigmas, and of the sharp `s` and `ss`).
+/// lower case (which also makes one of `s` and the long `s`, of both small sigmas, and of the sharp `s` and `ss`). Lower
+/// case comes first as well: the capital sharp `s` has no other upper case than itself.
 fn fold(text: &str) -> String {
-    text.trim().chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+    let lower = text.trim().chars().flat_map(char::to_lowercase);
+    lower.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
 /// Reversible: what is not safe becomes `~` and two hex digits per byte of UTF-8.

@@ -73,6 +73,14 @@ fn a_key_says_what_it_is_for_as_far_as_it_fits() {
     assert_ne!(of("1").key(), of("2").key());
 }
 
+#[test]
+fn all_forms_of_the_sharp_s_are_one() {
+    let of = |given: &str| Partition::of("t", &key(&[("k", text(given))]));
+    for given in ["ß", "\u{1e9e}", "SS", "ss", "sS"] {
+        assert_eq!(of(given), of("ss"), "{given}");
+    }
+}
+
 /// The documented folding, on the identity itself.
 fn folded(row: &RowRef) -> RowRef {
     match row {
