@@ -4,6 +4,7 @@
 //! so that sweeps of several instances share the work instead of doing it twice; nothing depends on it, the claim alone
 //! decides who works on an event. The work ends well before the next tick.
 
+use crate::chance;
 use crate::domain::outcome::Outcome;
 use crate::inbox::{Entry, Inbox, Slip};
 use crate::ledger::purge::{Expiring, PurgeRequest, Purged, ScanStart, purge};
@@ -13,7 +14,6 @@ use futures_util::{StreamExt, stream};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use uuid::Uuid;
 
 /// Entries taken at a time.
 const ENTRIES_AT_ONCE: usize = 256;
@@ -102,7 +102,7 @@ impl Sweeper {
         }
         let shards = shards.into_iter().map(|(shard, entries)| async move {
             let name = format!("sweep:{shard}");
-            let held = match self.system.lease(&name, Uuid::new_v4(), lease).await {
+            let held = match self.system.lease(&name, chance::token(), lease).await {
                 Ok(Leased::Held(held)) => held,
                 Ok(Leased::Busy { .. }) => return Swept::default(),
                 Err(error) => {

@@ -15,7 +15,7 @@
 
 use super::engine::Engine;
 use super::failure::Failure;
-use super::pause::jitter;
+use crate::chance::jitter;
 use crate::domain::delivery::{Channel, Delivery};
 use crate::domain::event::ChangeEvent;
 use crate::domain::outcome::Outcome;
