@@ -24,10 +24,11 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
 const INSTANCES: usize = 3;
 /// A broker's patience without an inbox: outages that dead-letter are the inbox's matter.
@@ -45,10 +46,11 @@ pub struct Instances<'a> {
     skews_ms: Vec<i64>,
     crashes_at: Vec<Duration>,
     homes: Vec<Mutex<Arc<Engine>>>,
-    crashed: Vec<watch::Sender<u32>>,
+    /// Who hears of a crash, in the order in which the work began: a watch would wake them in a random one.
+    crashed: Vec<Mutex<Vec<oneshot::Sender<()>>>>,
     seed: u64,
     seen: Mutex<Seen>,
-    done: watch::Sender<bool>,
+    done: AtomicBool,
 }
 
 impl<'a> Instances<'a> {
@@ -56,7 +58,7 @@ impl<'a> Instances<'a> {
         // clocks differ by less than clock_skew
         let skews_ms: Vec<i64> = (0..INSTANCES).map(|_| random.random_range(-2_400..2_400)).collect();
         let crashes_at = (0..INSTANCES).map(|_| Duration::from_millis(random.random_range(0..30_000))).collect();
-        let crashed = (0..INSTANCES).map(|_| watch::channel(0).0).collect();
+        let crashed = (0..INSTANCES).map(|_| Mutex::default()).collect();
         let mut this = Self {
             world,
             rough,
@@ -67,7 +69,7 @@ impl<'a> Instances<'a> {
             crashed,
             seed: random.random(),
             seen: Mutex::default(),
-            done: watch::channel(false).0,
+            done: AtomicBool::new(false),
         };
         this.homes = (0..INSTANCES).map(|home| Mutex::new(this.start(home))).collect();
         this
@@ -90,12 +92,13 @@ impl<'a> Instances<'a> {
         let arriving = stream::poll_fn(|context| events.poll_recv(context));
         let deliveries = async {
             arriving.for_each_concurrent(None, |event| self.copies(event)).await;
-            self.done.send_replace(true);
+            self.done.store(true, Ordering::SeqCst);
         };
         let crashes = join_all((0..INSTANCES).map(|home| async move {
             tokio::time::sleep(self.crashes_at[home]).await;
             *self.homes[home].lock().unwrap() = self.start(home);
-            self.crashed[home].send_modify(|crashes| *crashes += 1);
+            let working = std::mem::take(&mut *self.crashed[home].lock().unwrap());
+            working.into_iter().for_each(|work| drop(work.send(())));
             self.world.trace.line(&format!("instance {home} crashed"));
             self.note("crashes", 1);
         }));
@@ -129,11 +132,12 @@ impl<'a> Instances<'a> {
         work: impl FnOnce(Arc<Engine>) -> Pin<Box<dyn Future<Output = T> + 'a>>,
     ) -> Option<T> {
         let engine = Arc::clone(&self.homes[home].lock().unwrap());
-        let mut crashed = self.crashed[home].subscribe();
+        let (crashes, crashed) = oneshot::channel();
+        self.crashed[home].lock().unwrap().push(crashes);
         let polls = if random.random_bool(self.plan.deaths) { random.random_range(0..60) } else { usize::MAX };
         let stalling = Stalling::new(work(engine), StdRng::seed_from_u64(random.random()), self.plan.stalls);
         let work = Box::pin(killed_after(polls, stalling));
-        match select(work, Box::pin(crashed.changed())).await {
+        match select(work, crashed).await {
             Either::Left((Some((ended, stalls)), _)) => {
                 self.note("stalls", stalls);
                 Some(ended)
@@ -241,7 +245,7 @@ impl<'a> Instances<'a> {
         let mut random = StdRng::seed_from_u64(self.seed ^ timer);
         for _ in 0..3_000 {
             tokio::time::sleep(MINUTE).await;
-            let over = *self.done.borrow() && self.owed().await.is_empty();
+            let over = self.done.load(Ordering::SeqCst) && self.owed().await.is_empty();
             if over || !self.plan.inbox {
                 return;
             }
