@@ -15,7 +15,8 @@
 
 use super::engine::Engine;
 use super::failure::Failure;
-use super::pause::{self, jitter};
+use super::pause;
+use crate::chance::jitter;
 use crate::domain::delivery::{Channel, Delivery};
 use crate::domain::event::ChangeEvent;
 use crate::domain::outcome::Outcome;
