@@ -15,6 +15,7 @@ use dataverse_sync::inbox::Inbox;
 use dataverse_sync::ledger::claim::{Ledger, LedgerLimits};
 use dataverse_sync::ledger::memory::MemoryStore;
 use dataverse_sync::ledger::store::Store;
+use dataverse_sync::ledger::system::{StateStore, System};
 use dataverse_sync::outbound::authorize::NoToken;
 use dataverse_sync::outbound::gate::Gate;
 use dataverse_sync::outbound::gated::Gated;
@@ -46,6 +47,8 @@ pub struct World {
     pub mapping: Mapping,
     /// The inbox, if the world has one.
     pub inbox: Option<Arc<dyn dataverse_sync::inbox::store::Store>>,
+    /// Named leases and states, if the world has a place for them.
+    pub states: Option<Arc<dyn StateStore>>,
     collector: Collector,
     person: Origin,
 }
@@ -83,7 +86,7 @@ impl World {
             source.subscribe(step.image(Image::All));
         }
         let person = source.person();
-        Self { source, target, store, clock: TokioClock::new(0), mapping, inbox: None, collector, person }
+        Self { source, target, store, clock: TokioClock::new(0), mapping, inbox: None, states: None, collector, person }
     }
 
     /// An instance of the handler: caches of its own, the ledger shared.
@@ -112,6 +115,7 @@ impl World {
             mapping: Arc::new(self.mapping.clone()),
             ledger: Ledger::new(store, Arc::clone(&clock), ledger_limits),
             inbox: self.inbox.clone().map(Inbox::new),
+            system: self.states.clone().map(|states| System::new(states, Arc::clone(&clock), limits.clock_skew)),
             target: environment(&self.target),
             source: Some(environment(&self.source)),
             clock,
