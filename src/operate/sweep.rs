@@ -34,10 +34,19 @@ pub struct Swept {
     pub deferred: usize,
     /// Entries whose event had ended before.
     pub settled: usize,
+    /// Entries of paused tables, put off without a look at their events.
+    pub paused: usize,
     /// Entries that could not be worked on: they are still due.
     pub failed: usize,
     /// Records purged.
     pub purged: usize,
+}
+
+impl Swept {
+    /// Entries that are not in the way of others any more.
+    fn progress(&self) -> usize {
+        self.ended + self.deferred + self.settled + self.paused
+    }
 }
 
 /// Sweeps.
@@ -55,6 +64,12 @@ impl Sweeper {
         Self { engine, system, records }
     }
 
+    /// Whose debts these are.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
     /// One sweep, at most 45 s and what was begun by then.
     ///
     /// # Errors
@@ -67,13 +82,13 @@ impl Sweeper {
         loop {
             let now_ms = parts.clock.now().timestamp_millis();
             let due = inbox.due(now_ms, ENTRIES_AT_ONCE).await.map_err(|error| error.to_string())?;
-            let before = swept.ended + swept.deferred + swept.settled;
+            let before = swept.progress();
             if due.is_empty() {
                 break;
             }
             self.work_off(inbox, due, deadline, invocation, &mut swept).await;
             // no progress: the rest waits for the next tick
-            if swept.ended + swept.deferred + swept.settled == before || parts.clock.monotonic() >= deadline {
+            if swept.progress() == before || parts.clock.monotonic() >= deadline {
                 break;
             }
         }
@@ -127,11 +142,24 @@ impl Sweeper {
             swept.ended += of_shard.ended;
             swept.deferred += of_shard.deferred;
             swept.settled += of_shard.settled;
+            swept.paused += of_shard.paused;
             swept.failed += of_shard.failed;
         }
     }
 
     async fn one(&self, inbox: &Inbox, slip: &Slip, entry: &Entry, invocation: &str, swept: &mut Swept) {
+        match self.engine.put_off_if_paused(slip, entry).await {
+            Ok(false) => {}
+            Ok(true) => {
+                swept.paused += 1;
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(%error, table = entry.table, "an entry of a paused table could not be put off");
+                swept.failed += 1;
+                return;
+            }
+        }
         match self.engine.resume(slip, entry, invocation).await {
             Ok(None) => swept.settled += 1,
             Ok(Some(report)) => {
