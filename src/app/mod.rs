@@ -1,6 +1,7 @@
 //! The composition root: settings become parts, parts become a running handler. Decides nothing else.
 
 pub mod compose;
+pub mod desk;
 pub mod examine;
 
 use crate::clock::Clock;

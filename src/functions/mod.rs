@@ -3,6 +3,7 @@
 mod events;
 pub mod health;
 pub mod queue;
+pub mod status;
 pub mod sweep;
 pub mod webhook;
 
@@ -24,6 +25,7 @@ pub fn all(
     vec![
         webhook::Webhook::function(Arc::clone(engine), webhook_secrets, limits),
         queue::Queue::function(Arc::clone(engine), limits),
+        status::Status::function(sweeper.as_ref().map(|sweeper| Arc::clone(sweeper.engine()))),
         sweep::Sweep::function(sweeper),
         health::Health::function(),
     ]

@@ -66,7 +66,7 @@ impl InvokedFunction for Queue {
             let delivery = delivery(&message, &invocation.arrived);
             let (events, not_understood) = self.events(&message);
             if !not_understood.is_empty() {
-                let headers = headers_of_properties(&message.properties).into_iter().collect();
+                let headers = headers(&message);
                 let problem = not_understood.join("; ");
                 let raw = RawEvent { body: message.body.to_vec(), headers, problem: problem.clone() };
                 match self.engine.keep_raw(raw, &delivery).await {
@@ -87,6 +87,13 @@ impl InvokedFunction for Queue {
         }
         if problems.is_empty() { Ok(done) } else { Err(Failed::new(problems.join("; "))) }
     }
+}
+
+/// What is needed to decode the message again.
+fn headers(message: &Message) -> Vec<(String, String)> {
+    let of_the_broker = [("content-type", &message.content_type), ("message-id", &message.message_id)];
+    let of_the_broker = of_the_broker.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
+    headers_of_properties(&message.properties).into_iter().chain(of_the_broker).collect()
 }
 
 fn delivery(message: &Message, arrived: &Arrived) -> Delivery {
