@@ -119,6 +119,7 @@ impl Keeping {
             settings.latency = (Duration::from_millis(20), Duration::from_millis(60));
         });
         world.inbox = Some(shaky.clone());
+        world.states = Some(ledger.clone());
         Self { world, ledger, shaky }
     }
 
@@ -127,6 +128,7 @@ impl Keeping {
         let shaky = Arc::new(shaky);
         if with_inbox {
             world.inbox = Some(shaky.clone());
+            world.states = Some(ledger.clone());
         }
         Self { world, ledger, shaky }
     }
