@@ -101,7 +101,18 @@ impl World {
             });
         }
         let person = source.person();
-        Self { source, target, store, clock: TokioClock::new(0), mapping, inbox: None, trace: Trace::new(), has_source: true, collector, person }
+        Self {
+            source,
+            target,
+            store,
+            clock: TokioClock::new(0),
+            mapping,
+            inbox: None,
+            trace: Trace::new(),
+            has_source: true,
+            collector,
+            person,
+        }
     }
 
     /// An instance of the handler: caches of its own, the ledger shared.
