@@ -7,7 +7,7 @@ use dataverse_sync::config::settings::GivenBy;
 use dataverse_sync::domain::delivery::{Delivery, NotHandled, Report, Unfinished};
 use dataverse_sync::domain::event::ChangeEvent;
 use dataverse_sync::host::{Function, Kind};
-use dataverse_sync::sync::{HandleEvent, RawEvent};
+use dataverse_sync::sync::{HandleEvent, Owed, RawEvent};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -281,6 +281,14 @@ impl HandleEvent for NoEngine {
 
     async fn keep_raw(&self, raw: RawEvent, _delivery: &Delivery) -> Result<Report, NotHandled> {
         Err(Unfinished { reason: raw.problem, retry_after: Duration::from_secs(60) }.into())
+    }
+
+    async fn come_back(&self, _owed: &Owed, _invocation: &str) -> Result<Option<Report>, NotHandled> {
+        Ok(None)
+    }
+
+    fn deliveries_max(&self) -> u32 {
+        10
     }
 }
 

@@ -72,6 +72,7 @@ impl Stage {
         });
         world.trace = trace;
         world.inbox = Some(Arc::clone(&rough) as Arc<dyn dataverse_sync::inbox::store::Store>);
+        world.states = Some(Arc::clone(&rough) as Arc<dyn StateStore>);
         world.watch_links();
         Self { world, rough, channel }
     }

@@ -7,7 +7,7 @@ use dataverse_sync::domain::delivery::{Channel, Delivery, NotHandled, Report};
 use dataverse_sync::domain::event::ChangeEvent;
 use dataverse_sync::domain::partition::Partition;
 use dataverse_sync::inbox::memory::MemoryStore as InboxMemory;
-use dataverse_sync::inbox::store::{Cursor, Page, Place, Range, Slip, Store as InboxStore, Stored};
+use dataverse_sync::inbox::store::{Cursor, Move, Page, Place, Range, Slip, Store as InboxStore, Stored};
 use dataverse_sync::inbox::{Entry, Inbox, InboxError, Parked, ParkedFilter};
 use dataverse_sync::ledger::memory::MemoryStore;
 use dataverse_sync::ledger::purge::Expiring;
@@ -57,6 +57,14 @@ impl InboxStore for Shaky {
         let slip = self.inner.put(place, text, payload).await?;
         tokio::task::yield_now().await;
         Ok(slip)
+    }
+
+    async fn shift(&self, moves: &[Move]) -> Result<Option<Vec<Slip>>, InboxError> {
+        tokio::task::yield_now().await;
+        self.write()?;
+        let slips = self.inner.shift(moves).await?;
+        tokio::task::yield_now().await;
+        Ok(slips)
     }
 
     async fn get(&self, place: &Place) -> Result<Option<(Stored, Option<Vec<u8>>)>, InboxError> {

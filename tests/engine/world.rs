@@ -16,6 +16,7 @@ use dataverse_sync::inbox::Inbox;
 use dataverse_sync::ledger::claim::{Ledger, LedgerLimits};
 use dataverse_sync::ledger::memory::MemoryStore;
 use dataverse_sync::ledger::store::Store;
+use dataverse_sync::ledger::system::{StateStore, System};
 use dataverse_sync::outbound::authorize::NoToken;
 use dataverse_sync::outbound::gate::Gate;
 use dataverse_sync::outbound::gated::Gated;
@@ -47,6 +48,8 @@ pub struct World {
     pub mapping: Mapping,
     /// The inbox, if the world has one.
     pub inbox: Option<Arc<dyn dataverse_sync::inbox::store::Store>>,
+    /// Named leases and states, if the world has a place for them.
+    pub states: Option<Arc<dyn StateStore>>,
     /// Every request, to whomever.
     pub trace: Trace,
     /// Whether instances may ask the source.
@@ -108,6 +111,7 @@ impl World {
             clock: TokioClock::new(0),
             mapping,
             inbox: None,
+            states: None,
             trace: Trace::new(),
             has_source: true,
             collector,
@@ -142,6 +146,7 @@ impl World {
             mapping: Arc::new(self.mapping.clone()),
             ledger: Ledger::new(store, Arc::clone(&clock), ledger_limits),
             inbox: self.inbox.clone().map(Inbox::new),
+            system: self.states.clone().map(|states| System::new(states, Arc::clone(&clock), limits.clock_skew)),
             target: environment("target", &self.target),
             source: self.has_source.then(|| environment("source", &self.source)),
             clock,

@@ -5,7 +5,9 @@ use super::trace::Trace;
 use async_trait::async_trait;
 use dataverse_sync::inbox::InboxError;
 use dataverse_sync::inbox::memory::MemoryStore as InboxMemory;
-use dataverse_sync::inbox::store::{Cursor, Page, Place, Range, Slip, Store as InboxStore, Stored as InboxStored};
+use dataverse_sync::inbox::store::{
+    Cursor, Move, Page, Place, Range, Slip, Store as InboxStore, Stored as InboxStored,
+};
 use dataverse_sync::ledger::memory::MemoryStore;
 use dataverse_sync::ledger::purge::{Expiring, PageEnd, ScanPage, ScanStart};
 use dataverse_sync::ledger::record::{EventRecord, RowRecord};
@@ -234,6 +236,12 @@ impl InboxStore for Rough {
         let (inbox, place, text) = (Arc::clone(&self.inbox), place.clone(), text.to_owned());
         let payload = payload.map(<[u8]>::to_vec);
         self.write(&what, async move { inbox.put(&place, &text, payload.as_deref()).await }.boxed()).await
+    }
+
+    async fn shift(&self, moves: &[Move]) -> Result<Option<Vec<Slip>>, InboxError> {
+        let what = format!("inbox shift {}", moves.len());
+        let (inbox, moves) = (Arc::clone(&self.inbox), moves.to_vec());
+        self.write(&what, async move { inbox.shift(&moves).await }.boxed()).await
     }
 
     async fn get(&self, place: &Place) -> Result<Option<(InboxStored, Option<Vec<u8>>)>, InboxError> {
