@@ -6,6 +6,7 @@ use super::engine::Engine;
 use super::failure::Failure;
 use super::job::Job;
 use super::keep::Track;
+use super::keys;
 use super::links;
 use super::lookups::Sources;
 use super::parents::Changed;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Engine {
+    /// Works on a job in the partition that holds its row's history.
     pub(super) async fn claimed(
         &self,
         job: &Job<'_>,
@@ -34,11 +36,29 @@ impl Engine {
         deadline: Duration,
         track: &mut Track,
     ) -> Result<Outcome, Failure> {
+        let mut home = job.partition.key().to_owned();
+        for _ in 0..keys::HOPS_MAX {
+            match self.claimed_in(&home, job, delivery, deadline, track).await {
+                Err(Failure::Moved { to }) => home = to,
+                ended => return ended,
+            }
+        }
+        Err(Failure::not_now("row_moved: its history is being moved"))
+    }
+
+    async fn claimed_in(
+        &self,
+        partition: &str,
+        job: &Job<'_>,
+        delivery: &Delivery,
+        deadline: Duration,
+        track: &mut Track,
+    ) -> Result<Outcome, Failure> {
         let parts = &self.parts;
         if !track.whole {
-            track.partition = Some(job.partition.key().to_owned());
+            track.partition = Some(partition.to_owned());
         }
-        let _turn = self.locks.turn(job.partition.key(), parts.clock.as_ref(), deadline).await?;
+        let _turn = self.locks.turn(partition, parts.clock.as_ref(), deadline).await?;
         let signal = is_signal(job.table, job.event);
         let touches = |state: &RowState, arrival_ms: i64| {
             if signal {
@@ -55,7 +75,7 @@ impl Engine {
             _ => limits.duplicate_wait,
         };
         let acquire = Acquire { ledger: &parts.ledger, clock, limits, deadline, duplicate_wait };
-        let claim = acquire.claim(job.partition.key(), job.event, delivery.arrival_ms, &touches);
+        let claim = acquire.claim(partition, job.event, delivery.arrival_ms, &touches);
         let (claim, beside) = futures_util::future::join(claim, self.owe_beside(job.event, track, delivery)).await;
         if let Ok(Some(slip)) = &beside {
             track.slip = Some(slip.clone());
@@ -83,6 +103,9 @@ impl Engine {
         };
         if let Err(failure) = beside {
             return self.leave(job, delivery, track, work, failure).await;
+        }
+        if let Some(to) = work.claim.state.moved.clone() {
+            return self.leave(job, delivery, track, work, Failure::Moved { to }).await;
         }
         let applied = if signal {
             self.apply_from_source(job, &mut work).await
@@ -153,7 +176,11 @@ impl Engine {
             // kept as a whole, when the row is free
             _ if track.whole => {}
             // tried again in a moment, by this very delivery
-            Failure::ParentBusy | Failure::NamesChanged | Failure::AskSource { .. } | Failure::Ledger { .. } => {}
+            Failure::ParentBusy
+            | Failure::Moved { .. }
+            | Failure::NamesChanged
+            | Failure::AskSource { .. }
+            | Failure::Ledger { .. } => {}
             Failure::Never { reason } => self.note_parking(job.event, track, delivery, reason).await?,
             Failure::NotNow { .. }
             | Failure::OutOfOrder { .. }
@@ -199,6 +226,7 @@ impl Engine {
             at: version.at,
         };
         let mut changed = Changed::default();
+        let mut key = state.key.clone();
         let mut plan = plan(&state, &change(&version, job), &job.groups);
         if let Some(reason) = self.witness_wanted(job, &plan) {
             return Err(Failure::AskSource { reason });
@@ -215,6 +243,8 @@ impl Engine {
                 }
             }
             Plan::Write(columns) => {
+                let used = keys::before_write(work, job, &state, &columns.send).await;
+                key = used.map_err(|failure| self.or_ask(job, failure))?;
                 let written = write(work, &row, &columns.send, &sources).await;
                 let written = written.map_err(|failure| self.or_ask(job, failure))?;
                 row.known_id = written.written.id.or(row.known_id);
@@ -231,6 +261,7 @@ impl Engine {
                 row.known_id = delete::clear(work, &row, clear, &sources).await?;
                 (Done::Cleared(clear), Some(Applied::Cleared))
             }
+            Plan::Delete if !keys::may_delete(work, job, &state).await? => (Done::Deleted, Some(Applied::Deleted)),
             Plan::Delete => match job.table.deletes {
                 Deletes::Deactivate => {
                     row.may_create = false;
@@ -253,6 +284,7 @@ impl Engine {
             (Some(Applied::Deleted), RowRef::Key(_)) => {}
             (Some(_), _) => {
                 next.exists = true;
+                (next.key, next.wanted) = (key, None);
                 next.placeholder_ms = None;
                 next.target = row.known_id.or(match &job.row {
                     RowRef::Id(id) => Some(*id),

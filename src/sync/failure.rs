@@ -32,6 +32,8 @@ pub(super) enum Failure {
     ParentBusy,
     /// Somebody else holds the row (PROTOCOL R7).
     Overtaken,
+    /// The row's history is in another partition: go on there.
+    Moved { to: String },
     /// The target's names changed: map the event anew.
     NamesChanged,
     /// The id belongs to other content.
@@ -62,7 +64,7 @@ impl Failure {
 
     /// Whether it was an attempt: a row that is busy is none (PROTOCOL "Smaller").
     pub(super) fn counts(&self) -> bool {
-        !matches!(self, Self::ParentBusy | Self::Overtaken | Self::Busy { .. })
+        !matches!(self, Self::ParentBusy | Self::Overtaken | Self::Busy { .. } | Self::Moved { .. })
     }
 
     /// When to come back, at the earliest, and why.
@@ -77,6 +79,7 @@ impl Failure {
             Self::AskSource { reason } => (format!("source_needed: {reason}"), LATER),
             Self::ParentBusy => ("parent_busy: another worker holds the parent's row".to_owned(), LATER),
             Self::Overtaken => ("overtaken: another worker holds the row".to_owned(), LATER),
+            Self::Moved { .. } => ("row_moved: its history is being moved".to_owned(), LATER),
             Self::NamesChanged => ("the target's names keep changing".to_owned(), MUCH_LATER),
             Self::IdReused | Self::ImpostorKept => ("the id was used with other content".to_owned(), MUCH_LATER),
         }

@@ -9,6 +9,7 @@ mod failure;
 mod filter;
 mod job;
 mod keep;
+mod keys;
 mod links;
 mod lookups;
 mod parents;

@@ -4,6 +4,7 @@ mod budget;
 mod faults;
 mod fencing;
 mod keeping;
+mod keys;
 mod links;
 mod orders;
 mod owed;

@@ -46,6 +46,8 @@ pub struct World {
     pub mapping: Mapping,
     /// The inbox, if the world has one.
     pub inbox: Option<Arc<dyn dataverse_sync::inbox::store::Store>>,
+    /// Whether instances may ask the source.
+    pub asks_source: bool,
     collector: Collector,
     person: Origin,
 }
@@ -83,7 +85,17 @@ impl World {
             source.subscribe(step.image(Image::All));
         }
         let person = source.person();
-        Self { source, target, store, clock: TokioClock::new(0), mapping, inbox: None, collector, person }
+        Self {
+            source,
+            target,
+            store,
+            clock: TokioClock::new(0),
+            mapping,
+            inbox: None,
+            asks_source: true,
+            collector,
+            person,
+        }
     }
 
     /// An instance of the handler: caches of its own, the ledger shared.
@@ -113,7 +125,7 @@ impl World {
             ledger: Ledger::new(store, Arc::clone(&clock), ledger_limits),
             inbox: self.inbox.clone().map(Inbox::new),
             target: environment(&self.target),
-            source: Some(environment(&self.source)),
+            source: self.asks_source.then(|| environment(&self.source)),
             clock,
             tag: "dataverse-sync".to_owned(),
             organizations: None,
