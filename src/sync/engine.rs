@@ -20,6 +20,7 @@ use crate::domain::outcome::Outcome;
 use crate::domain::schema::TableSchema;
 use crate::inbox::{Entry, Inbox, Raw, Slip};
 use crate::ledger::claim::Ledger;
+use crate::ledger::system::System;
 use async_trait::async_trait;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -38,6 +39,8 @@ pub struct Parts {
     pub ledger: Ledger,
     /// What is owed and parked; `None`: what cannot be finished stays with its sender.
     pub inbox: Option<Inbox>,
+    /// Leases with a name and small states beside the ledger; `None`: nothing is shared with other instances but claims.
+    pub system: Option<System>,
     /// Where rows go.
     pub target: Environment,
     /// Where they come from, if it may be asked.

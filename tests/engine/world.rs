@@ -15,6 +15,7 @@ use dataverse_sync::inbox::Inbox;
 use dataverse_sync::ledger::claim::{Ledger, LedgerLimits};
 use dataverse_sync::ledger::memory::MemoryStore;
 use dataverse_sync::ledger::store::Store;
+use dataverse_sync::ledger::system::{StateStore, System};
 use dataverse_sync::outbound::authorize::NoToken;
 use dataverse_sync::outbound::gate::Gate;
 use dataverse_sync::outbound::gated::Gated;
@@ -48,6 +49,8 @@ pub struct World {
     pub inbox: Option<Arc<dyn dataverse_sync::inbox::store::Store>>,
     /// Whether instances may ask the source.
     pub asks_source: bool,
+    /// Named leases and states, if the world has a place for them.
+    pub states: Option<Arc<dyn StateStore>>,
     collector: Collector,
     person: Origin,
 }
@@ -93,6 +96,7 @@ impl World {
             mapping,
             inbox: None,
             asks_source: true,
+            states: None,
             collector,
             person,
         }
@@ -124,6 +128,7 @@ impl World {
             mapping: Arc::new(self.mapping.clone()),
             ledger: Ledger::new(store, Arc::clone(&clock), ledger_limits),
             inbox: self.inbox.clone().map(Inbox::new),
+            system: self.states.clone().map(|states| System::new(states, Arc::clone(&clock), limits.clock_skew)),
             target: environment(&self.target),
             source: self.asks_source.then(|| environment(&self.source)),
             clock,
