@@ -4,6 +4,7 @@ use super::claiming::Acquire;
 use super::delete;
 use super::engine::Engine;
 use super::failure::Failure;
+use super::fuse::Fused;
 use super::job::Job;
 use super::keep::Track;
 use super::keys;
@@ -262,13 +263,7 @@ impl Engine {
                 (Done::Cleared(clear), Some(Applied::Cleared))
             }
             Plan::Delete if !keys::may_delete(work, job, &state).await? => (Done::Deleted, Some(Applied::Deleted)),
-            Plan::Delete => match job.table.deletes {
-                Deletes::Deactivate => {
-                    row.may_create = false;
-                    (Done::Deleted, Some(delete::deactivate(work, &row, &sources).await?))
-                }
-                Deletes::Delete | Deletes::Ignore => (Done::Deleted, Some(delete::delete(work, &row).await?)),
-            },
+            Plan::Delete => (Done::Deleted, Some(self.remove(job, work, &mut row, &sources).await?)),
         };
         let mut next = advance(&state, &version, &done, &job.groups);
         next.scale = state.version_of(&job.event.stamp, job.event.operation.rank(), 0, "").1;
@@ -298,6 +293,31 @@ impl Engine {
 }
 
 impl Engine {
+    /// Deletes the row, or sets it inactive: as far as the fuse allows.
+    async fn remove(
+        &self,
+        job: &Job<'_>,
+        work: &mut Work<'_>,
+        row: &mut RowToWrite<'_>,
+        sources: &Sources<'_>,
+    ) -> Result<Applied, Failure> {
+        let fused = Fused { mapping: &self.parts.mapping, system: self.parts.system.as_ref(), table: job.table };
+        if !work.claim.is_replay() {
+            self.fuse.pass(&fused, work.clock).await?;
+        }
+        let removed = match job.table.deletes {
+            Deletes::Deactivate => {
+                row.may_create = false;
+                delete::deactivate(work, row, sources).await
+            }
+            Deletes::Delete | Deletes::Ignore => delete::delete(work, row).await,
+        };
+        if !matches!(removed, Ok(true)) {
+            self.fuse.return_one(&job.table.target);
+        }
+        Ok(if removed? && job.table.deletes == Deletes::Deactivate { Applied::Deactivated } else { Applied::Deleted })
+    }
+
     /// Whether only the source knows what to write; without a source the plan stands (ties: arrival decides).
     fn witness_wanted(&self, job: &Job<'_>, plan: &Plan) -> Option<&'static str> {
         if job.witness || self.parts.source.is_none() || job.link.is_some() {

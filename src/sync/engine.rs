@@ -4,6 +4,7 @@ use super::claiming::RowLocks;
 use super::environment::Environment;
 use super::failure::Failure;
 use super::filter;
+use super::fuse::Fuse;
 use super::job;
 use super::keep::Track;
 use super::parents::KnownRows;
@@ -59,13 +60,14 @@ pub struct Engine {
     pub(super) parts: Parts,
     pub(super) locks: RowLocks,
     pub(super) known: KnownRows,
+    pub(super) fuse: Fuse,
 }
 
 impl Engine {
     /// An engine made of these parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts, locks: RowLocks::default(), known: KnownRows::default() }
+        Self { parts, locks: RowLocks::default(), known: KnownRows::default(), fuse: Fuse::default() }
     }
 
     /// The parts, for whoever watches (status, doctor).

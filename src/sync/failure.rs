@@ -118,7 +118,11 @@ impl From<DataverseError> for Failure {
         if matches!(error.kind(), Kind::StatePair | Kind::ReadOnlyRow | Kind::RequiredMissing) {
             return Self::OutOfOrder { reason: error.to_string(), after: LATER };
         }
-        Self::by(error.disposition(), error.to_string())
+        let remedy = match error.kind() {
+            Kind::DeleteRestricted => "; rows of the target that refer to it have to be deleted or changed first",
+            _ => "",
+        };
+        Self::by(error.disposition(), format!("{error}{remedy}"))
     }
 }
 

@@ -7,6 +7,7 @@ pub mod engine;
 pub mod environment;
 mod failure;
 mod filter;
+pub mod fuse;
 mod job;
 mod keep;
 mod keys;
