@@ -30,9 +30,8 @@ use futures_util::{StreamExt, stream};
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::Semaphore;
 use turns::{Choice, Row, Share, all_rows};
 use uuid::Uuid;
 
@@ -128,8 +127,8 @@ struct Run<'a> {
     inbox: &'a Inbox,
     invocation: &'a str,
     deadline: Duration,
-    /// Places for events that are worked on, over all shards.
-    places: Semaphore,
+    /// Rows of one shard that are worked on side by side.
+    places: AtomicUsize,
     /// Service Bus was not there when it was asked.
     queue_is_away: AtomicBool,
 }
@@ -172,7 +171,7 @@ impl Sweeper {
             inbox,
             invocation,
             deadline: self.0.clock.monotonic().saturating_add(BUDGET),
-            places: Semaphore::new(EVENTS_AT_ONCE),
+            places: AtomicUsize::new(1),
             queue_is_away: AtomicBool::new(false),
         };
         let mut swept = Swept::default();
@@ -356,7 +355,6 @@ impl Sweeper {
         let rows = rows.into_iter().map(|row| async move {
             let mut swept = Swept::default();
             for (slip, entry) in row.entries {
-                let _place = run.places.acquire().await;
                 if self.is_over(run) {
                     break;
                 }
@@ -369,7 +367,7 @@ impl Sweeper {
             swept
         });
         let mut swept = Swept::default();
-        let mut done = stream::iter(rows).buffer_unordered(EVENTS_AT_ONCE);
+        let mut done = stream::iter(rows).buffer_unordered(run.places.load(Ordering::Relaxed));
         while let Some(of_row) = done.next().await {
             swept += of_row;
         }
