@@ -16,6 +16,7 @@
 mod turns;
 
 use super::handover;
+use crate::chance;
 use crate::clock::Clock;
 use crate::domain::mapping::Limits;
 use crate::domain::outcome::Outcome;
@@ -33,7 +34,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use turns::{Choice, Row, Share, all_rows};
-use uuid::Uuid;
 
 /// Entries of the first look. If there are more, each shard looks by itself.
 const LOOK_ENTRIES: usize = 256;
@@ -72,6 +72,8 @@ pub struct Swept {
     pub deferred: usize,
     /// Entries whose event had ended before.
     pub settled: usize,
+    /// Entries of paused tables, put off without a look at their events.
+    pub paused: usize,
     /// Entries that could not be worked on: they are due again later.
     pub failed: usize,
     /// Those of them that could not even be moved.
@@ -83,7 +85,7 @@ pub struct Swept {
 impl Swept {
     /// Whether it was worth looking again.
     fn got_on(self) -> bool {
-        self.handed + self.ended + self.deferred + self.settled > 0
+        self.handed + self.ended + self.deferred + self.settled + self.paused > 0
     }
 }
 
@@ -93,6 +95,7 @@ impl AddAssign for Swept {
         self.ended += other.ended;
         self.deferred += other.deferred;
         self.settled += other.settled;
+        self.paused += other.paused;
         self.failed += other.failed;
         self.stuck += other.stuck;
         self.purged += other.purged;
@@ -234,7 +237,7 @@ impl Sweeper {
         let mut swept = Swept::default();
         // as long as a row's: a sweep that died keeps a shard from the others no longer than its rows
         let lease = self.0.limits.lease;
-        let held = match self.0.system.lease(&format!("sweep:{shard}"), Uuid::new_v4(), lease).await {
+        let held = match self.0.system.lease(&format!("sweep:{shard}"), chance::token(), lease).await {
             Ok(Leased::Held(held)) => held,
             Ok(Leased::Busy { .. }) => return swept,
             Err(error) => {
@@ -305,11 +308,14 @@ impl Sweeper {
 
     /// Rows of one shard: handed over, or worked on.
     async fn rows(&self, run: &Run<'_>, rows: Vec<Row>) -> Swept {
-        let Some(queue) = &self.0.queue else { return self.work(run, rows).await };
+        let (mut swept, rows) = self.without_paused(rows).await;
+        let Some(queue) = &self.0.queue else {
+            swept += self.work(run, rows).await;
+            return swept;
+        };
         let stays = |row: &Row| row.cut || row.entries.iter().any(|(_, entry)| entry.handed >= HANDED_MAX);
         let (mut own, others): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(stays);
         let others: Vec<(Slip, Entry)> = others.into_iter().flat_map(|row| row.entries).collect();
-        let mut swept = Swept::default();
         for some in others.chunks(HANDED_AT_ONCE) {
             if run.queue_is_away.load(Ordering::Relaxed) {
                 own.extend(all_rows(some.to_vec()));
@@ -321,6 +327,32 @@ impl Sweeper {
         }
         swept += self.work(run, own).await;
         swept
+    }
+
+    /// Puts off what is paused, and gives back the rest.
+    async fn without_paused(&self, rows: Vec<Row>) -> (Swept, Vec<Row>) {
+        let looked_at = rows.into_iter().map(|row| async move {
+            let (mut swept, mut rest) = (Swept::default(), Row { cut: row.cut, ..Row::default() });
+            for (slip, entry) in row.entries {
+                match self.0.engine.put_off_if_paused(&slip, &entry).await {
+                    Ok(false) => rest.entries.push((slip, entry)),
+                    Ok(true) => swept.paused += 1,
+                    Err(error) => {
+                        tracing::warn!(%error, table = entry.table, "an entry of a paused table could not be put off");
+                        swept.failed += 1;
+                    }
+                }
+            }
+            (swept, rest)
+        });
+        let looked_at: Vec<(Swept, Row)> = stream::iter(looked_at).buffered(EVENTS_AT_ONCE).collect().await;
+        let mut swept = Swept::default();
+        let mut rows = Vec::with_capacity(looked_at.len());
+        for (of_row, row) in looked_at {
+            swept += of_row;
+            rows.extend(Some(row).filter(|row| !row.entries.is_empty()));
+        }
+        (swept, rows)
     }
 
     /// Moves entries out of the way and sends a message for each; gives back those that have none for sure.

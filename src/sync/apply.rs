@@ -39,7 +39,8 @@ impl Engine {
             track.partition = Some(job.partition.key().to_owned());
         }
         let _turn = self.locks.turn(job.partition.key(), parts.clock.as_ref(), deadline).await?;
-        let signal = is_signal(job.table, job.event);
+        // a link says all there is to say about it
+        let signal = job.link.is_none() && is_signal(job.table, job.event);
         let touches = |state: &RowState, arrival_ms: i64| {
             if signal {
                 // which of them will be known when the source has answered
@@ -161,6 +162,7 @@ impl Engine {
             | Failure::Ledger { .. } => {}
             Failure::Never { reason } => self.note_parking(job.event, track, delivery, reason).await?,
             Failure::NotNow { .. }
+            | Failure::Paused
             | Failure::OutOfOrder { .. }
             | Failure::Busy { .. }
             | Failure::IdReused
@@ -210,7 +212,8 @@ impl Engine {
         }
         let (done, applied) = match &mut plan {
             Plan::Stale { ties } => (Done::Stale { ties }, None),
-            Plan::Write(columns) if columns.send.is_empty() && state.exists => {
+            // a link goes with either of its rows, so one that is known may be gone
+            Plan::Write(columns) if columns.send.is_empty() && state.exists && job.link.is_none() => {
                 (Done::Written(columns), Some(Applied::Unchanged))
             }
             Plan::Write(columns) if let Some(link) = &job.link => {
