@@ -2,9 +2,11 @@
 
 mod budget;
 mod crashes;
+mod deletes;
 mod faults;
 mod fencing;
 mod keeping;
+mod keys;
 mod links;
 mod orders;
 mod owed;
