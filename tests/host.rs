@@ -12,7 +12,7 @@ use dataverse_sync::domain::event::ChangeEvent;
 use dataverse_sync::domain::outcome::{Applied, Outcome};
 use dataverse_sync::host::drain::{DrainLimits, End};
 use dataverse_sync::sim::http::Sender;
-use dataverse_sync::sync::{HandleEvent, RawEvent};
+use dataverse_sync::sync::{HandleEvent, Owed, RawEvent};
 use futures_util::{future, stream};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -50,6 +50,18 @@ impl HandleEvent for Engine {
 
     async fn keep_raw(&self, raw: RawEvent, _delivery: &Delivery) -> Result<Report, NotHandled> {
         Err(Unfinished { reason: raw.problem, retry_after: Duration::from_secs(60) }.into())
+    }
+
+    async fn come_back(&self, _owed: &Owed, _invocation: &str) -> Result<Option<Report>, NotHandled> {
+        Ok(None)
+    }
+
+    async fn is_paused(&self, _table: &str) -> bool {
+        false
+    }
+
+    fn deliveries_max(&self) -> u32 {
+        10
     }
 }
 
@@ -130,7 +142,7 @@ async fn serving(test: impl AsyncFnOnce(&Handler)) -> End {
     let heard = Box::pin(stream::unfold(heard, async |mut heard| heard.recv().await.map(|()| ((), heard))));
     let handler = Handler { url, sender: Sender::default(), engine: engine.clone(), signals };
     let behind: Arc<dyn HandleEvent> = engine;
-    let served = app.serve(&behind, None, Arc::new(SystemClock::default()), heard);
+    let served = app.serve(&behind, None, None, Arc::new(SystemClock::default()), heard);
     let tested = async {
         test(&handler).await;
         let _ = handler.signals.send(());

@@ -7,7 +7,7 @@ use dataverse_sync::config::settings::GivenBy;
 use dataverse_sync::domain::delivery::{Delivery, NotHandled, Report, Unfinished};
 use dataverse_sync::domain::event::ChangeEvent;
 use dataverse_sync::host::{Function, Kind};
-use dataverse_sync::sync::{HandleEvent, RawEvent};
+use dataverse_sync::sync::{HandleEvent, Owed, RawEvent};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -281,11 +281,23 @@ impl HandleEvent for NoEngine {
     async fn keep_raw(&self, raw: RawEvent, _delivery: &Delivery) -> Result<Report, NotHandled> {
         Err(Unfinished { reason: raw.problem, retry_after: Duration::from_secs(60) }.into())
     }
+
+    async fn come_back(&self, _owed: &Owed, _invocation: &str) -> Result<Option<Report>, NotHandled> {
+        Ok(None)
+    }
+
+    async fn is_paused(&self, _table: &str) -> bool {
+        false
+    }
+
+    fn deliveries_max(&self) -> u32 {
+        10
+    }
 }
 
 fn functions() -> Vec<Function> {
     let engine: Arc<dyn HandleEvent> = Arc::new(NoEngine);
-    dataverse_sync::functions::all(&engine, None, Vec::new(), HostSettings::default().decode)
+    dataverse_sync::functions::all(&engine, None, None, Vec::new(), HostSettings::default().decode)
 }
 
 #[test]

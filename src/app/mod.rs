@@ -14,7 +14,7 @@ pub use crate::host::drain::End;
 use crate::host::server;
 use crate::operate::sweep::Sweeper;
 use crate::secret::Secret;
-use crate::sync::HandleEvent;
+use crate::sync::{self, HandleEvent};
 use futures_util::{Stream, stream};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -99,7 +99,7 @@ impl App {
         Ok(self.listener.local_addr()?)
     }
 
-    /// Serves until told to stop by `signals` (see [`stop_signals`]).
+    /// Serves until told to stop by `signals` (see [`stop_signals`]); `watched` is the engine that `status` tells of.
     ///
     /// # Errors
     /// [`AppError::Serve`].
@@ -107,6 +107,7 @@ impl App {
         self,
         engine: &Engine,
         sweeper: Option<Arc<Sweeper>>,
+        watched: Option<Arc<sync::engine::Engine>>,
         clock: Arc<dyn Clock>,
         signals: S,
     ) -> Result<End, AppError>
@@ -114,7 +115,7 @@ impl App {
         S: Stream<Item = ()> + Send + Unpin,
     {
         let Self { listener, settings } = self;
-        let functions = functions::all(engine, sweeper, settings.webhook_secrets, settings.decode);
+        let functions = functions::all(engine, sweeper, watched, settings.webhook_secrets, settings.decode);
         Ok(server::serve(listener, Dispatch::new(functions, clock), settings.drain, signals).await?)
     }
 }

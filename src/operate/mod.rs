@@ -1,6 +1,7 @@
 //! What people do with a running system, for the command line, timers and pages alike. Prints nothing, reads no settings.
 
 pub mod doctor;
+pub mod handover;
 pub mod history;
 pub mod parked;
 pub mod pause;

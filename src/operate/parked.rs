@@ -216,6 +216,7 @@ async fn owe(desk: &Desk<'_>, parked: &Parked, partition: &str, event_key: &str)
         reason: "replayed".to_owned(),
         table: parked.table.clone(),
         channel: parked.channel,
+        handed: 0,
     };
     desk.inbox.owe(&entry).await
 }

@@ -56,7 +56,8 @@ impl Engine {
         };
         let acquire = Acquire { ledger: &parts.ledger, clock, limits, deadline, duplicate_wait };
         let claim = acquire.claim(job.partition.key(), job.event, delivery.arrival_ms, &touches);
-        let (claim, beside) = futures_util::future::join(claim, self.owe_beside(job.event, track, delivery)).await;
+        let (claim, beside) =
+            futures_util::future::join(claim, self.owe_beside(job.event, track, delivery, deadline)).await;
         if let Ok(Some(slip)) = &beside {
             track.slip = Some(slip.clone());
         }
@@ -153,7 +154,11 @@ impl Engine {
             // kept as a whole, when the row is free
             _ if track.whole => {}
             // tried again in a moment, by this very delivery
-            Failure::ParentBusy | Failure::NamesChanged | Failure::AskSource { .. } | Failure::Ledger { .. } => {}
+            Failure::ParentBusy
+            | Failure::NamesChanged
+            | Failure::AskSource { .. }
+            | Failure::TooLarge { .. }
+            | Failure::Ledger { .. } => {}
             Failure::Never { reason } => self.note_parking(job.event, track, delivery, reason).await?,
             Failure::NotNow { .. }
             | Failure::Paused
