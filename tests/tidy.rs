@@ -21,7 +21,7 @@ const CODE_LINES_MAX: usize = 400;
 const LINES_MAX: usize = 600;
 
 /// Modules that everybody may use, except those of [`ALLOWED`] that say otherwise.
-const FOR_ALL: [&str; 4] = ["domain", "clock", "secret", "telemetry"];
+const FOR_ALL: [&str; 5] = ["domain", "clock", "chance", "secret", "telemetry"];
 
 /// Who may import what, besides [`FOR_ALL`] and itself (DESIGN "Layers"). `a::b` allows only that part of `a`.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -61,13 +61,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("telemetry", &[]),
     ("clock", &[]),
+    ("chance", &[]),
     ("secret", &[]),
     ("domain", &[]),
     ("sim", &[]),
 ];
 
 /// Modules that use nothing of the crate but themselves: what is pure, and what must not share bugs with the client.
-const ALONE: [&str; 4] = ["domain", "sim", "clock", "secret"];
+const ALONE: [&str; 5] = ["domain", "sim", "clock", "chance", "secret"];
 
 struct Source {
     /// Relative to the repository, with `/`.

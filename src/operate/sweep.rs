@@ -16,6 +16,7 @@
 mod turns;
 
 use super::handover;
+use crate::chance;
 use crate::clock::Clock;
 use crate::domain::mapping::Limits;
 use crate::domain::outcome::Outcome;
@@ -35,7 +36,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use turns::{Row, turns};
-use uuid::Uuid;
 
 /// Entries of the first look. If there are more, each shard looks by itself.
 const LOOK_ENTRIES: usize = 256;
@@ -233,7 +233,7 @@ impl Sweeper {
         let mut swept = Swept::default();
         // as long as a row's: a sweep that died keeps a shard from the others no longer than its rows
         let lease = self.0.limits.lease;
-        let held = match self.0.system.lease(&format!("sweep:{shard}"), Uuid::new_v4(), lease).await {
+        let held = match self.0.system.lease(&format!("sweep:{shard}"), chance::token(), lease).await {
             Ok(Leased::Held(held)) => held,
             Ok(Leased::Busy { .. }) => return swept,
             Err(error) => {

@@ -39,7 +39,8 @@ impl Engine {
             track.partition = Some(job.partition.key().to_owned());
         }
         let _turn = self.locks.turn(job.partition.key(), parts.clock.as_ref(), deadline).await?;
-        let signal = is_signal(job.table, job.event);
+        // a link says all there is to say about it
+        let signal = job.link.is_none() && is_signal(job.table, job.event);
         let touches = |state: &RowState, arrival_ms: i64| {
             if signal {
                 // which of them will be known when the source has answered

@@ -15,8 +15,9 @@
 
 use super::engine::Engine;
 use super::failure::Failure;
-use super::pause::{self, jitter};
+use super::pause;
 use super::paused::PAUSED;
+use crate::chance::jitter;
 use crate::domain::delivery::{Channel, Delivery};
 use crate::domain::event::ChangeEvent;
 use crate::domain::outcome::Outcome;

@@ -7,7 +7,8 @@
 
 use super::engine::Engine;
 use super::failure::Failure;
-use super::pause::{jitter, until_known};
+use super::pause::until_known;
+use crate::chance::jitter;
 use crate::clock::Clock;
 use crate::ledger::claim::LedgerError;
 use crate::ledger::system::System;
