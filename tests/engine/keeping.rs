@@ -20,8 +20,11 @@ use dataverse_sync::sync::HandleEvent;
 use dataverse_sync::sync::engine::Engine;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 /// How often the timer ticks.
@@ -154,10 +157,13 @@ impl Keeping {
 
     /// The sweep of an instance.
     pub fn sweeper_of(&self, engine: Arc<Engine>) -> Sweeper {
-        let skew = self.world.mapping.limits.clock_skew;
+        Sweeper::new(engine, self.system(), Arc::clone(&self.ledger) as Arc<dyn Expiring>)
+    }
+
+    /// Named leases and states.
+    pub fn system(&self) -> System {
         let states = Arc::clone(&self.ledger) as Arc<dyn StateStore>;
-        let system = System::new(states, Arc::new(self.world.clock.skewed(0)), skew);
-        Sweeper::new(engine, system, Arc::clone(&self.ledger) as Arc<dyn Expiring>)
+        System::new(states, Arc::new(self.world.clock.skewed(0)), self.world.mapping.limits.clock_skew)
     }
 
     /// All entries, due or not.
@@ -193,6 +199,24 @@ impl Keeping {
         }
         panic!("still owed: {:?}", self.owed().await);
     }
+}
+
+/// Runs a future for so many polls, then drops it: a process that is killed at that await point.
+pub async fn killed_after<F: Future>(polls: usize, work: F) -> Option<F::Output> {
+    let mut work = pin!(work);
+    let mut polled = 0;
+    std::future::poll_fn(|context| {
+        if polled == polls {
+            return Poll::Ready(None);
+        }
+        polled += 1;
+        match work.as_mut().poll(context) {
+            Poll::Ready(ended) => Poll::Ready(Some(ended)),
+            Poll::Pending if polled == polls => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }
 
 pub fn webhook() -> Delivery {
