@@ -56,10 +56,6 @@ impl HandleEvent for Engine {
         Ok(None)
     }
 
-    async fn is_paused(&self, _table: &str) -> bool {
-        false
-    }
-
     fn deliveries_max(&self) -> u32 {
         10
     }
@@ -142,7 +138,7 @@ async fn serving(test: impl AsyncFnOnce(&Handler)) -> End {
     let heard = Box::pin(stream::unfold(heard, async |mut heard| heard.recv().await.map(|()| ((), heard))));
     let handler = Handler { url, sender: Sender::default(), engine: engine.clone(), signals };
     let behind: Arc<dyn HandleEvent> = engine;
-    let served = app.serve(&behind, None, None, Arc::new(SystemClock::default()), heard);
+    let served = app.serve(&behind, None, Arc::new(SystemClock::default()), heard);
     let tested = async {
         test(&handler).await;
         let _ = handler.signals.send(());

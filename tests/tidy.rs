@@ -287,10 +287,6 @@ impl HandleEvent for NoEngine {
         Ok(None)
     }
 
-    async fn is_paused(&self, _table: &str) -> bool {
-        false
-    }
-
     fn deliveries_max(&self) -> u32 {
         10
     }
@@ -298,7 +294,7 @@ impl HandleEvent for NoEngine {
 
 fn functions() -> Vec<Function> {
     let engine: Arc<dyn HandleEvent> = Arc::new(NoEngine);
-    dataverse_sync::functions::all(&engine, None, None, Vec::new(), HostSettings::default().decode)
+    dataverse_sync::functions::all(&engine, None, Vec::new(), HostSettings::default().decode)
 }
 
 #[test]

@@ -7,14 +7,13 @@ pub mod examine;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::domain::decode::DecodeLimits;
-use crate::functions;
+use crate::functions::{self, Running};
 use crate::host::dispatch::Dispatch;
 use crate::host::drain::DrainLimits;
 pub use crate::host::drain::End;
 use crate::host::server;
-use crate::operate::sweep::Sweeper;
 use crate::secret::Secret;
-use crate::sync::{self, HandleEvent};
+use crate::sync::HandleEvent;
 use futures_util::{Stream, stream};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -99,15 +98,14 @@ impl App {
         Ok(self.listener.local_addr()?)
     }
 
-    /// Serves until told to stop by `signals` (see [`stop_signals`]); `watched` is the engine that `status` tells of.
+    /// Serves until told to stop by `signals` (see [`stop_signals`]).
     ///
     /// # Errors
     /// [`AppError::Serve`].
     pub async fn serve<S>(
         self,
         engine: &Engine,
-        sweeper: Option<Arc<Sweeper>>,
-        watched: Option<Arc<sync::engine::Engine>>,
+        running: Option<Running>,
         clock: Arc<dyn Clock>,
         signals: S,
     ) -> Result<End, AppError>
@@ -115,7 +113,7 @@ impl App {
         S: Stream<Item = ()> + Send + Unpin,
     {
         let Self { listener, settings } = self;
-        let functions = functions::all(engine, sweeper, watched, settings.webhook_secrets, settings.decode);
+        let functions = functions::all(engine, running, settings.webhook_secrets, settings.decode);
         Ok(server::serve(listener, Dispatch::new(functions, clock), settings.drain, signals).await?)
     }
 }

@@ -15,15 +15,24 @@ use crate::sync::HandleEvent;
 use crate::sync::engine::Engine;
 use std::sync::Arc;
 
-/// All functions of the app, with what they work on; `watched` is the engine that `status` tells of.
+/// What timers and pages look after.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// Whose state is told.
+    pub engine: Arc<Engine>,
+    /// What comes back to what it owes.
+    pub sweeper: Arc<Sweeper>,
+}
+
+/// All functions of the app, with what they work on.
 #[must_use]
 pub fn all(
     engine: &Arc<dyn HandleEvent>,
-    sweeper: Option<Arc<Sweeper>>,
-    watched: Option<Arc<Engine>>,
+    running: Option<Running>,
     webhook_secrets: Vec<Secret>,
     limits: DecodeLimits,
 ) -> Vec<Function> {
+    let (watched, sweeper) = running.map(|running| (running.engine, running.sweeper)).unzip();
     vec![
         webhook::Webhook::function(Arc::clone(engine), webhook_secrets, limits),
         queue::Queue::function(Arc::clone(engine), limits),

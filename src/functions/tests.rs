@@ -69,10 +69,6 @@ impl HandleEvent for Scripted {
         Ok(None)
     }
 
-    async fn is_paused(&self, _table: &str) -> bool {
-        false
-    }
-
     fn deliveries_max(&self) -> u32 {
         10
     }

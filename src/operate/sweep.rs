@@ -26,7 +26,7 @@ use crate::ledger::purge::{Expiring, PurgeRequest, Purged, ScanStart, purge};
 use crate::ledger::system::{Leased, System};
 use crate::servicebus::Sender;
 use crate::sync::engine::Engine;
-use crate::sync::paused::{PAUSED, look_again};
+use crate::sync::paused::PAUSED;
 use crate::sync::{HandleEvent, Owed};
 use futures_util::{StreamExt, stream};
 use std::collections::BTreeMap;
@@ -268,7 +268,7 @@ impl Sweeper {
 
     /// Entries of one shard: handed over, or worked on.
     async fn window(&self, run: &Run<'_>, entries: Vec<(Slip, Entry)>) -> Swept {
-        let (mut swept, entries) = self.held_back(run, entries).await;
+        let (mut swept, entries) = self.without_paused(entries).await;
         let rows = turns(entries, ROW_ENTRIES);
         let Some(queue) = &self.0.queue else {
             swept += self.work(run, rows).await;
@@ -290,37 +290,26 @@ impl Sweeper {
         swept
     }
 
-    /// Puts off what belongs to paused tables, and gives back the rest. An entry that cannot be moved is left where it is: it
-    /// would be held back by whoever works on it.
-    async fn held_back(&self, run: &Run<'_>, entries: Vec<(Slip, Entry)>) -> (Swept, Vec<(Slip, Entry)>) {
-        let (mut paused, mut known): (_, BTreeMap<String, bool>) = (Vec::new(), BTreeMap::new());
-        let mut others = Vec::with_capacity(entries.len());
-        for (slip, entry) in entries {
-            let is_paused = match known.get(&entry.table) {
-                Some(is_paused) => *is_paused,
-                None => {
-                    let is_paused = self.0.engine.is_paused(&entry.table).await;
-                    *known.entry(entry.table.clone()).or_insert(is_paused)
-                }
-            };
-            if is_paused { paused.push((slip, entry)) } else { others.push((slip, entry)) }
-        }
-        let moves = paused.into_iter().map(|(slip, entry)| async move {
-            let due_ms = self.now_ms().saturating_add(millis(look_again()));
-            run.inbox.reschedule(&slip, &entry.again(due_ms, entry.attempts, PAUSED)).await
-        });
+    /// Puts off what is paused, and gives back the rest.
+    async fn without_paused(&self, entries: Vec<(Slip, Entry)>) -> (Swept, Vec<(Slip, Entry)>) {
         let mut swept = Swept::default();
-        let mut moves = stream::iter(moves).buffer_unordered(EVENTS_AT_ONCE);
-        while let Some(moved) = moves.next().await {
-            match moved {
-                Ok(_) => swept.paused += 1,
+        let looked_at = entries.into_iter().map(|(slip, entry)| async move {
+            let put_off = self.0.engine.put_off_if_paused(&slip, &entry).await;
+            (put_off, slip, entry)
+        });
+        let looked_at: Vec<_> = stream::iter(looked_at).buffered(EVENTS_AT_ONCE).collect().await;
+        let mut rest = Vec::with_capacity(looked_at.len());
+        for (put_off, slip, entry) in looked_at {
+            match put_off {
+                Ok(false) => rest.push((slip, entry)),
+                Ok(true) => swept.paused += 1,
                 Err(error) => {
-                    tracing::warn!(%error, "an entry of a paused table could not be put off");
+                    tracing::warn!(%error, table = entry.table, "an entry of a paused table could not be put off");
                     swept.failed += 1;
                 }
             }
         }
-        (swept, others)
+        (swept, rest)
     }
 
     /// Moves entries out of the way and sends a message for each; gives back those without a message.

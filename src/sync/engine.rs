@@ -3,11 +3,12 @@
 use super::claiming::RowLocks;
 use super::environment::Environment;
 use super::failure::Failure;
+use super::fuse::Fuse;
 use super::job;
 use super::keep::Track;
 use super::parents::KnownRows;
 use super::pause;
-use super::paused::{KNOWN_FOR, PauseWatch};
+use super::paused::PauseWatch;
 use super::strangers::Strangers;
 use super::{HandleEvent, Owed, RawEvent};
 use crate::clock::Clock;
@@ -64,6 +65,7 @@ pub struct Engine {
     pub(super) known: KnownRows,
     pub(super) paused: PauseWatch,
     pub(super) strangers: Strangers,
+    pub(super) fuse: Fuse,
 }
 
 impl Engine {
@@ -76,6 +78,7 @@ impl Engine {
             known: KnownRows::default(),
             paused: PauseWatch::default(),
             strangers: Strangers::default(),
+            fuse: Fuse::default(),
         }
     }
 
@@ -101,7 +104,7 @@ impl Engine {
             Err(ignored) => return Ok(Outcome::Ignored(ignored)),
         };
         track.partition = job::partition(table, event);
-        if self.held_back(&table.source, deadline).await? {
+        if self.is_paused(&table.source, deadline).await? {
             return Err(Failure::Paused);
         }
         if event.synchronous && delivery.channel == Channel::Webhook && parts.inbox.is_some() {
@@ -320,6 +323,10 @@ impl HandleEvent for Engine {
         })
     }
 
+    async fn put_off_if_paused(&self, slip: &Slip, entry: &Entry) -> Result<bool, InboxError> {
+        self.put_off(slip, entry).await
+    }
+
     async fn come_back(&self, owed: &Owed, invocation: &str) -> Result<Option<Report>, NotHandled> {
         let unfinished = |reason: String| Unfinished { reason, retry_after: Duration::from_secs(1) };
         match owed {
@@ -332,12 +339,6 @@ impl HandleEvent for Engine {
                 }
             }
         }
-    }
-
-    async fn is_paused(&self, table: &str) -> bool {
-        // what is not known soon is known, and held back if it must be, when its event is worked on
-        let deadline = self.parts.clock.monotonic() + KNOWN_FOR;
-        self.held_back(table, deadline).await.unwrap_or(false)
     }
 
     fn deliveries_max(&self) -> u32 {

@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::pause::until_known;
 use crate::chance::jitter;
 use crate::clock::Clock;
+use crate::inbox::{Entry, InboxError, Slip};
 use crate::ledger::claim::LedgerError;
 use crate::ledger::system::System;
 use serde::{Deserialize, Serialize};
@@ -53,8 +54,7 @@ impl Paused {
 }
 
 /// When to look again at what is held back: not all of it at the same time.
-#[must_use]
-pub fn look_again() -> Duration {
+pub(super) fn look_again() -> Duration {
     AGAIN.mul_f64(0.5 + jitter() / 2.0)
 }
 
@@ -114,9 +114,26 @@ impl PauseWatch {
 
 impl Engine {
     /// Whether events of this source table are held back now; waits for the ledger until the deadline if it must.
-    pub(super) async fn held_back(&self, table: &str, deadline: Duration) -> Result<bool, Failure> {
+    pub(super) async fn is_paused(&self, table: &str, deadline: Duration) -> Result<bool, Failure> {
         let Some(system) = &self.parts.system else { return Ok(false) };
         self.paused.holds(system, self.parts.clock.as_ref(), table, deadline).await
+    }
+
+    /// Puts an entry off if its table is paused: without a look at its event, which costs no round trip to the ledger. What
+    /// is not known to be paused is worked on, and held back there if it must be.
+    ///
+    /// # Errors
+    /// [`InboxError`]: the entry is where it was.
+    pub(super) async fn put_off(&self, slip: &Slip, entry: &Entry) -> Result<bool, InboxError> {
+        let (Some(inbox), clock) = (&self.parts.inbox, &self.parts.clock) else { return Ok(false) };
+        let deadline = clock.monotonic() + KNOWN_FOR;
+        if !self.is_paused(&entry.table, deadline).await.unwrap_or(false) {
+            return Ok(false);
+        }
+        let after_ms = i64::try_from(look_again().as_millis()).unwrap_or(i64::MAX);
+        let due_ms = clock.now().timestamp_millis().saturating_add(after_ms);
+        inbox.reschedule(slip, &entry.again(due_ms, entry.attempts, PAUSED)).await?;
+        Ok(true)
     }
 }
 

@@ -1,9 +1,12 @@
 //! The engine against the Dataverse stand-in, in one process, on paused time.
 
 mod budget;
+mod crashes;
+mod deletes;
 mod faults;
 mod fencing;
 mod keeping;
+mod keys;
 mod links;
 mod orders;
 mod owed;

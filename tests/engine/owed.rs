@@ -1,7 +1,8 @@
 //! What cannot be finished is kept: nobody redelivers here, only the sweep comes back.
 
-use super::keeping::{Keeping, MINUTE, bring, killed_after, post, webhook};
+use super::keeping::{Keeping, MINUTE, bring, post, webhook};
 use super::world::{PLAIN, account, decoded, delivery, words};
+use crate::support::process::killed_after;
 use dataverse_sync::clock::Clock;
 use dataverse_sync::domain::delivery::{Channel, Delivery, NotHandled};
 use dataverse_sync::domain::event::ChangeEvent;

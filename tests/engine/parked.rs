@@ -1,7 +1,8 @@
 //! What a person does with parked events: each comes to exactly one end, wherever the person's process dies.
 
-use super::keeping::{Keeping, MINUTE, bring, killed_after, post, webhook};
+use super::keeping::{Keeping, MINUTE, bring, post, webhook};
 use super::world::{PLAIN, account, decoded, delivery};
+use crate::support::process::killed_after;
 use dataverse_sync::clock::Clock;
 use dataverse_sync::domain::event::ChangeEvent;
 use dataverse_sync::inbox::Inbox;
