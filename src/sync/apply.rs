@@ -162,6 +162,7 @@ impl Engine {
             | Failure::Ledger { .. } => {}
             Failure::Never { reason } => self.note_parking(job.event, track, delivery, reason).await?,
             Failure::NotNow { .. }
+            | Failure::Paused
             | Failure::OutOfOrder { .. }
             | Failure::Busy { .. }
             | Failure::IdReused

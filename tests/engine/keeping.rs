@@ -98,6 +98,7 @@ impl Keeping {
             settings.latency = (Duration::from_millis(20), Duration::from_millis(60));
         });
         world.inbox = Some(shaky.clone());
+        world.states = Some(ledger.clone());
         Self { world, ledger, shaky }
     }
 
