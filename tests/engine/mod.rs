@@ -5,6 +5,7 @@ mod crashes;
 mod deletes;
 mod faults;
 mod fencing;
+mod fuzz;
 mod keeping;
 mod keys;
 mod links;
