@@ -31,7 +31,7 @@ pub fn serve(environment: &BTreeMap<String, String>) -> Result<(), Trouble> {
         let base = Base::over_network(Arc::clone(&clock));
         let records = Records::open(&base, &settings).map_err(Trouble::Wrong)?;
         let engine = Arc::new(compose::engine(&base, &settings, &records, mapping).map_err(Trouble::Wrong)?);
-        let sweeper = compose::sweeper(&base, &records, Arc::clone(&engine));
+        let sweeper = compose::sweeper(&base, &settings, &records, Arc::clone(&engine)).map_err(Trouble::Wrong)?;
         let engine: Engine = engine;
         tracing::info!(address = %app.address()?, version = env!("CARGO_PKG_VERSION"), "serving");
         Ok::<End, Trouble>(app.serve(&engine, Some(Arc::new(sweeper)), clock, signals).await?)

@@ -272,6 +272,8 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// Attempts before an event is parked. Default 50, 1 to 10 000.
     pub attempts_max: u32,
+    /// Deliveries after which the broker gives a message up: the queue's `MaxDeliveryCount`. Default 10, 1 to 2 000.
+    pub deliveries_max: u32,
     /// Age before an event is parked. Default 7 d, 1 s to 365 d.
     pub age_max: Duration,
     /// Deletes of one table that one instance makes within `deletes_window` before the fuse blows and further ones are parked.
@@ -298,6 +300,7 @@ impl Default for Limits {
             clock_skew: seconds(5),
             max_in_flight: 8,
             attempts_max: 50,
+            deliveries_max: 10,
             age_max: days(7),
             deletes_max: 1_000,
             deletes_window: seconds(600),

@@ -60,7 +60,8 @@ impl Engine {
             track.partition = Some(partition.to_owned());
         }
         let _turn = self.locks.turn(partition, parts.clock.as_ref(), deadline).await?;
-        let signal = is_signal(job.table, job.event);
+        // a link says all there is to say about it
+        let signal = job.link.is_none() && is_signal(job.table, job.event);
         let touches = |state: &RowState, arrival_ms: i64| {
             if signal {
                 // which of them will be known when the source has answered
@@ -77,7 +78,8 @@ impl Engine {
         };
         let acquire = Acquire { ledger: &parts.ledger, clock, limits, deadline, duplicate_wait };
         let claim = acquire.claim(partition, job.event, delivery.arrival_ms, &touches);
-        let (claim, beside) = futures_util::future::join(claim, self.owe_beside(job.event, track, delivery)).await;
+        let (claim, beside) =
+            futures_util::future::join(claim, self.owe_beside(job.event, track, delivery, deadline)).await;
         if let Ok(Some(slip)) = &beside {
             track.slip = Some(slip.clone());
         }
@@ -181,6 +183,7 @@ impl Engine {
             | Failure::Moved { .. }
             | Failure::NamesChanged
             | Failure::AskSource { .. }
+            | Failure::TooLarge { .. }
             | Failure::Ledger { .. } => {}
             Failure::Never { reason } => self.note_parking(job.event, track, delivery, reason).await?,
             Failure::NotNow { .. }

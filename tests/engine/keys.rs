@@ -17,7 +17,7 @@ const TOML: &str = "version = 1\n[tables.account]\nkey = [\"accountnumber\"]\n[t
 
 fn keeping(asks_source: bool) -> Keeping {
     let mut keeping = Keeping::new(TOML);
-    keeping.world.asks_source = asks_source;
+    keeping.world.has_source = asks_source;
     keeping
 }
 
@@ -323,7 +323,7 @@ async fn a_lookup_to_a_row_known_by_key_that_never_comes_is_left_out_or_parked_a
         [("skip", "created"), ("park", "parent_missing"), ("ensure", "attempts_exhausted: parent_missing")]
     {
         let mut keeping = Keeping::new(&format!("{TOML}[tables.contact.lookups]\nparentcustomerid = \"{rule}\"\n"));
-        keeping.world.asks_source = false;
+        keeping.world.has_source = false;
         keeping.world.mapping.limits.attempts_max = 3;
         let id = keeping.world.create("account", json!({ "name": "A", "accountnumber": "K1" }));
         keeping.world.create("contact", contact_of(id));
