@@ -15,9 +15,9 @@ use uuid::Uuid;
 
 const TOML: &str = "version = 1\n[tables.account]\nkey = [\"accountnumber\"]\n[tables.contact]\n";
 
-fn keeping(asks_source: bool) -> Keeping {
+fn keeping(has_source: bool) -> Keeping {
     let mut keeping = Keeping::new(TOML);
-    keeping.world.has_source = asks_source;
+    keeping.world.has_source = has_source;
     keeping
 }
 

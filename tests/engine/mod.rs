@@ -1,6 +1,7 @@
 //! The engine against the Dataverse stand-in, in one process, on paused time.
 
 mod budget;
+mod crashes;
 mod deletes;
 mod faults;
 mod fencing;
@@ -10,7 +11,12 @@ mod links;
 mod orders;
 mod owed;
 mod parents;
+mod parked;
+mod paused;
+mod queue;
 mod race;
+mod scale;
+mod strangers;
 mod types;
 mod witness;
 mod world;

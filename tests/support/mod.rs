@@ -1,6 +1,7 @@
 //! What the integration tests stand on: services that run beside them, and transports that misbehave.
 
 pub mod azurite;
+pub mod bus;
 pub mod clock;
 pub mod events;
 pub mod faulty;

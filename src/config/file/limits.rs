@@ -59,12 +59,12 @@ pub fn read(section: Option<&Section<'_>>, report: &mut Report<'_>) -> Limits {
     if let Some(count) = read.count("attempts_max", 1..=10_000) {
         limits.attempts_max = count;
     }
-    if let Some(count) = read.count("deletes_max", 0..=DELETES_MAX) {
-        limits.deletes_max = count;
-    }
     // Service Bus allows a MaxDeliveryCount up to 2 000
     if let Some(count) = read.count("deliveries_max", 1..=2_000) {
         limits.deliveries_max = count;
+    }
+    if let Some(count) = read.count("deletes_max", 0..=DELETES_MAX) {
+        limits.deletes_max = count;
     }
     relations(&limits, section, report);
     limits
