@@ -38,6 +38,7 @@ impl Engine {
         if !track.whole {
             track.partition = Some(job.partition.key().to_owned());
         }
+        self.way_is_open(delivery, deadline).await?;
         let _turn = self.locks.turn(job.partition.key(), parts.clock.as_ref(), deadline).await?;
         // a link says all there is to say about it
         let signal = job.link.is_none() && is_signal(job.table, job.event);
@@ -73,7 +74,7 @@ impl Engine {
             clock,
             limits,
             deadline,
-            patient: delivery.channel != Channel::Webhook || parts.inbox.is_none(),
+            patient: self.is_patient(delivery),
             traces: Call {
                 correlation: job.event.origin.correlation.clone(),
                 traceparent: delivery.traceparent.clone(),
@@ -162,6 +163,7 @@ impl Engine {
             | Failure::Ledger { .. } => {}
             Failure::Never { reason } => self.note_parking(job.event, track, delivery, reason).await?,
             Failure::NotNow { .. }
+            | Failure::Shut { .. }
             | Failure::OutOfOrder { .. }
             | Failure::Busy { .. }
             | Failure::IdReused

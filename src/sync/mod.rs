@@ -11,6 +11,7 @@ mod job;
 mod keep;
 mod links;
 mod lookups;
+mod neighbours;
 mod parents;
 mod pause;
 mod refused;
