@@ -1,5 +1,6 @@
 //! Why work on an event stopped before its outcome, inside the engine.
 
+use super::paused::{self, PAUSED};
 use crate::dataverse::error::{DataverseError, Kind};
 use crate::dataverse::metadata::MetadataError;
 use crate::dataverse::resolve::ResolveError;
@@ -24,6 +25,8 @@ pub(super) enum Failure {
     NotNow { reason: String, after: Duration },
     /// Not now, because no call to the environment may start: a pause, an open breaker, no place. Nothing was tried.
     Shut { reason: String, after: Duration },
+    /// A person has paused the table: stored until it is resumed.
+    Paused,
     /// The target refused what it might take in another order: a state pair, a read-only row, a required column.
     OutOfOrder { reason: String, after: Duration },
     /// The source has to say what to write.
@@ -68,11 +71,11 @@ impl Failure {
         matches!(self, Self::Ledger { .. })
     }
 
-    /// Attempts with this one, after `tried`. A row that is busy is none (PROTOCOL "Smaller"). An outage spaces the tries
+    /// Attempts with this one, after `tried`. A row that is busy is none (PROTOCOL "Smaller"), nor is a table that is paused. An outage spaces the tries
     /// out, but is never by itself what makes them too many.
     pub(super) fn attempts(&self, tried: u32) -> u32 {
         match self {
-            Self::ParentBusy | Self::Overtaken | Self::Busy { .. } => tried,
+            Self::ParentBusy | Self::Overtaken | Self::Busy { .. } | Self::Paused => tried,
             Self::Shut { .. } => tried.max(tried.saturating_add(1).min(SHUT_ATTEMPTS_MAX)),
             _ => tried.saturating_add(1),
         }
@@ -101,11 +104,20 @@ impl Failure {
             | Self::Unsettled { reason, after }
             | Self::Ledger { reason, after } => (reason.clone(), *after),
             Self::Never { reason } | Self::TooLarge { reason } => (reason.clone(), MUCH_LATER),
+            Self::Paused => (PAUSED.to_owned(), paused::look_again()),
             Self::AskSource { reason } => (format!("source_needed: {reason}"), LATER),
             Self::ParentBusy => ("parent_busy: another worker holds the parent's row".to_owned(), LATER),
             Self::Overtaken => ("overtaken: another worker holds the row".to_owned(), LATER),
             Self::NamesChanged => ("the target's names keep changing".to_owned(), MUCH_LATER),
             Self::IdReused | Self::ImpostorKept => ("the id was used with other content".to_owned(), MUCH_LATER),
+        }
+    }
+
+    /// What is parked is found by the first word of its reason.
+    fn of_request(error: &DataverseError) -> Self {
+        match error.disposition() {
+            Disposition::Park => Self::Never { reason: format!("{}: {error}", error.kind().name()) },
+            disposition => Self::by(disposition, error.to_string()),
         }
     }
 
@@ -149,18 +161,26 @@ impl From<DataverseError> for Failure {
         if matches!(error.kind(), Kind::StatePair | Kind::ReadOnlyRow | Kind::RequiredMissing) {
             return Self::OutOfOrder { reason: error.to_string(), after: LATER };
         }
-        Self::by(error.disposition(), error.to_string())
+        Self::of_request(&error)
     }
 }
 
 impl From<MetadataError> for Failure {
     fn from(error: MetadataError) -> Self {
-        Self::by(error.disposition(), error.to_string())
+        match &error {
+            MetadataError::Request(request) => Self::of_request(request),
+            MetadataError::TableUnknown { .. } | MetadataError::BadName { .. } | MetadataError::TooManyTables => {
+                Self::by(error.disposition(), format!("table_missing: {error}"))
+            }
+        }
     }
 }
 
 impl From<ResolveError> for Failure {
     fn from(error: ResolveError) -> Self {
-        Self::by(error.disposition(), error.to_string())
+        match error {
+            ResolveError::Metadata(error) => error.into(),
+            ResolveError::Request(error) => error.into(),
+        }
     }
 }
