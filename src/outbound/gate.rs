@@ -5,7 +5,7 @@
 //! one lock and does the waiting; it knows no protocol: whoever reads the answers tells it. Across instances a notice
 //! travels through the ledger, which is not the gate's business either.
 
-use super::governor::breaker::{Breaker, Refused, State as BreakerState};
+use super::governor::breaker::{Breaker, State as BreakerState};
 use super::governor::budget::RetryBudget;
 use super::governor::concurrency::{Concurrency, Ended};
 use super::governor::notice::{Exchange, Found};
@@ -15,7 +15,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
+mod refusal;
+
 pub use super::governor::notice::Notice;
+pub use refusal::NotNow;
 
 /// How much longer than its request a probe may take: the row's lease may have to be renewed first (assumed).
 const PROBE_SLACK: Duration = Duration::from_secs(5);
@@ -75,55 +78,6 @@ pub struct GateView {
     pub limit: u32,
     /// What that can grow to: `max_in_flight`, or less if the environment advises so.
     pub limit_max: u32,
-}
-
-/// Why a call may not start within the caller's patience.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotNow {
-    /// The environment asked for a pause.
-    #[error("the environment asked for a pause of another {after:?}")]
-    Closed {
-        /// How much of it is left.
-        after: Duration,
-    },
-    /// Calls kept failing: the breaker is open.
-    #[error("breaker_open: calls to the environment keep failing, none is made for another {after:?}")]
-    Open {
-        /// Until the next one may try.
-        after: Duration,
-    },
-    /// Calls kept failing, and one is trying.
-    #[error("breaker_probing: calls to the environment kept failing, one is trying")]
-    Probing {
-        /// How long that may take at most.
-        after: Duration,
-    },
-    /// As many calls as allowed are under way.
-    #[error("{in_flight} calls are under way already")]
-    Full {
-        /// How many.
-        in_flight: u32,
-    },
-}
-
-impl NotNow {
-    /// When another try is worth it, if that is known.
-    #[must_use]
-    pub fn after(self) -> Option<Duration> {
-        match self {
-            Self::Closed { after } | Self::Open { after } | Self::Probing { after } => Some(after),
-            Self::Full { .. } => None,
-        }
-    }
-}
-
-impl From<Refused> for NotNow {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Open(after) => Self::Open { after },
-            Refused::Probing(after) => Self::Probing { after },
-        }
-    }
 }
 
 impl Gate {

@@ -71,12 +71,12 @@ impl Failure {
         matches!(self, Self::Ledger { .. })
     }
 
-    /// Attempts with this one, after `tried`. A row that is busy is none (PROTOCOL "Smaller"), nor is a table that is paused. An outage spaces the tries
-    /// out, but is never by itself what makes them too many.
-    pub(super) fn attempts(&self, tried: u32) -> u32 {
+    /// Attempts with this one, after `tried`. A row that is busy is none (PROTOCOL "Smaller"), nor is a table that is paused. An outage (`shut`)
+    /// spaces the tries out, but is never by itself what makes them too many.
+    pub(super) fn attempts(&self, tried: u32, shut: bool) -> u32 {
         match self {
             Self::ParentBusy | Self::Overtaken | Self::Busy { .. } | Self::Paused => tried,
-            Self::Shut { .. } => tried.max(tried.saturating_add(1).min(SHUT_ATTEMPTS_MAX)),
+            _ if shut => tried.max(tried.saturating_add(1).min(SHUT_ATTEMPTS_MAX)),
             _ => tried.saturating_add(1),
         }
     }

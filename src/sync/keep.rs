@@ -116,7 +116,9 @@ impl Engine {
         let Some(inbox) = &self.parts.inbox else { return Ok(()) };
         let (reason, after) = failure.told();
         let tried = track.slip.as_ref().map_or(0, |(_, entry)| entry.attempts);
-        let attempts = failure.attempts(tried);
+        // no call to the target may start: whatever went wrong, it is not the event's fault
+        let shut = failure.is_shut() || self.parts.target.gate.opens_in().is_some();
+        let attempts = failure.attempts(tried, shut);
         let after = after.max(again_after(attempts));
         let mut entry = Entry { attempts, ..self.entry(event, track, delivery, after, &reason) };
         let paused = matches!(failure, Failure::Paused);
@@ -126,7 +128,7 @@ impl Engine {
         }
         // what may still land holds its row: it can't be parked before that is over; a pause may outlast every limit
         let settled = !matches!(failure, Failure::Unsettled { .. }) && !paused;
-        let counted = if failure.is_shut() { 0 } else { attempts };
+        let counted = if shut { 0 } else { attempts };
         if let Some(why) = self.exhausted(&entry, counted).filter(|_| settled) {
             return self.note_parking(event, track, delivery, &format!("{why}: {reason}")).await;
         }

@@ -4,6 +4,7 @@ mod budget;
 mod crashes;
 mod faults;
 mod fencing;
+mod governor;
 mod keeping;
 mod links;
 mod orders;
