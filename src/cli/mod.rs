@@ -6,6 +6,7 @@
 #[cfg(feature = "sim")]
 mod demo;
 mod doctor;
+mod package;
 mod serve;
 
 use crate::config;
@@ -50,6 +51,8 @@ pub enum Command {
     /// One line per check. Exit code 0: nothing failed (warnings allowed), 1: a check failed. Changes nothing but a probe
     /// in the ledger, which it removes.
     Doctor(doctor::Arguments),
+    /// Build the folder or zip that is deployed, and refuse what the host would refuse
+    Package(package::Arguments),
 }
 
 /// Why a command did not do what it should.
@@ -80,6 +83,7 @@ fn run(command: Command, environment: &BTreeMap<String, String>) -> Result<(), T
         #[cfg(feature = "sim")]
         Command::NaiveHandler => demo::naive_handler(environment),
         Command::Doctor(arguments) => doctor::doctor(&arguments, environment),
+        Command::Package(arguments) => package::package(&arguments, environment),
     }
 }
 

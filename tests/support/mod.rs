@@ -4,6 +4,7 @@ pub mod azurite;
 pub mod clock;
 pub mod events;
 pub mod faulty;
+pub mod folder;
 #[cfg(unix)]
 pub mod handler;
 pub mod lossy_store;
