@@ -19,6 +19,8 @@ mod engine;
 mod host;
 mod inbox;
 mod infra;
+#[cfg(unix)]
+mod killed;
 mod ledger;
 mod mutations;
 mod package;

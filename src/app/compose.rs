@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::{
-    Auth, Environment as EnvironmentSettings, IdentitySettings, LedgerStore, TableConnection,
+    Auth, BusConnection, Environment as EnvironmentSettings, IdentitySettings, LedgerStore, TableConnection,
 };
 use crate::dataverse::client::{ClientLimits, Dataverse};
 use crate::dataverse::environment::EnvironmentUrl;
@@ -25,6 +25,7 @@ use crate::outbound::gated::Gated;
 use crate::outbound::reqwest::{ReqwestTransport, install_crypto};
 use crate::outbound::transport::Transport;
 use crate::secret::Secret;
+use crate::servicebus::{self, BusLimits, QueueClient, Sender};
 use crate::sync::engine::{Engine, Parts};
 use crate::sync::environment::Environment;
 use crate::tables::{Auth as TableAuth, Connection, Proof, TableClient, TableLimits};
@@ -32,6 +33,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The loop marker on our writes: events that carry it are our own echo.
 pub const TAG: &str = "dataverse-sync";
@@ -54,14 +56,48 @@ impl Base {
     }
 }
 
+/// The ledger's records in each of their roles, on one store: a ledger in memory is this very object.
+#[derive(Clone, Debug)]
+pub struct Records {
+    /// Claims.
+    pub claims: Arc<dyn Store>,
+    /// Leases with a name and small states.
+    pub states: Arc<dyn StateStore>,
+    /// What is forgotten with time.
+    pub expiring: Arc<dyn Expiring>,
+}
+
+impl Records {
+    /// The records that these settings name.
+    ///
+    /// # Errors
+    /// A connection that cannot be used.
+    pub fn open(base: &Base, settings: &Settings) -> anyhow::Result<Self> {
+        Ok(match &settings.ledger.store {
+            LedgerStore::Memory => Self::on(Arc::new(MemoryStore::default())),
+            LedgerStore::Table(_) => Self::on(Arc::new(table_store(base, settings)?)),
+        })
+    }
+
+    fn on<S: Store + StateStore + Expiring + 'static>(store: Arc<S>) -> Self {
+        Self { claims: Arc::<S>::clone(&store), states: Arc::<S>::clone(&store), expiring: store }
+    }
+
+    /// Leases with a name and small states; `clock_skew` is how far clocks may differ.
+    #[must_use]
+    pub fn system(&self, base: &Base, clock_skew: Duration) -> System {
+        System::new(Arc::clone(&self.states), Arc::clone(&base.clock), clock_skew)
+    }
+}
+
 /// The engine behind the functions.
 ///
 /// # Errors
 /// A setting that looks right and cannot work: a connection string, a client credential.
-pub fn engine(base: &Base, settings: &Settings, mapping: Mapping) -> anyhow::Result<Engine> {
+pub fn engine(base: &Base, settings: &Settings, records: &Records, mapping: Mapping) -> anyhow::Result<Engine> {
     let limits = mapping.limits.clone();
     let ledger_limits = LedgerLimits { lease: limits.lease, clock_skew: limits.clock_skew };
-    let ledger = Ledger::new(store(base, settings)?, Arc::clone(&base.clock), ledger_limits);
+    let ledger = Ledger::new(Arc::clone(&records.claims), Arc::clone(&base.clock), ledger_limits);
     let target = environment(base, &settings.target, &settings.identity, &limits).context("TARGET_URL")?;
     let source = settings.source.as_ref();
     let source = source.map(|source| environment(base, source, &settings.identity, &limits)).transpose();
@@ -70,6 +106,7 @@ pub fn engine(base: &Base, settings: &Settings, mapping: Mapping) -> anyhow::Res
         mapping: Arc::new(mapping),
         ledger,
         inbox: Some(inbox(base, settings)?),
+        system: Some(records.system(base, limits.clock_skew)),
         target,
         source: source.context("SOURCE_URL")?,
         clock: Arc::clone(&base.clock),
@@ -78,21 +115,38 @@ pub fn engine(base: &Base, settings: &Settings, mapping: Mapping) -> anyhow::Res
     }))
 }
 
-/// What comes back to what this engine owes.
+/// What comes back to what this engine owes; `records` are the engine's own.
+///
+/// # Errors
+/// A connection to the queue that cannot be used.
+pub fn sweeper(base: &Base, settings: &Settings, records: &Records, engine: Arc<Engine>) -> anyhow::Result<Sweeper> {
+    let parts = engine.parts();
+    let system = parts.system.clone().unwrap_or_else(|| records.system(base, parts.mapping.limits.clock_skew));
+    let sweeper = Sweeper::new(engine, system, Arc::clone(&records.expiring));
+    Ok(match queue_client(base, settings)? {
+        Some(queue) => sweeper.handing_over(Sender::new(queue)),
+        None => sweeper,
+    })
+}
+
+/// The queue, if a connection to it is set.
 ///
 /// # Errors
 /// A connection that cannot be used.
-pub fn sweeper(base: &Base, settings: &Settings, engine: Arc<Engine>) -> anyhow::Result<Sweeper> {
-    let skew = engine.parts().mapping.limits.clock_skew;
-    let (states, records): (Arc<dyn StateStore>, Arc<dyn Expiring>) = match &settings.ledger.store {
-        LedgerStore::Memory => (Arc::new(MemoryStore::default()), Arc::new(MemoryStore::default())),
-        LedgerStore::Table(_) => {
-            let store =
-                TableStore::new(table(base, settings, &settings.ledger.ledger_table).context("LEDGER_CONNECTION")?);
-            (Arc::new(store.clone()), Arc::new(store))
-        }
+pub fn queue_client(base: &Base, settings: &Settings) -> anyhow::Result<Option<QueueClient>> {
+    let (connection, client_id) = match &settings.queue.connection {
+        None => return Ok(None),
+        Some(BusConnection::Text(text)) => (servicebus::Connection::parse(text.expose()), None),
+        Some(BusConnection::Namespace { host, client_id }) => (servicebus::Connection::namespace(host), *client_id),
     };
-    Ok(Sweeper::new(engine, System::new(states, Arc::clone(&base.clock), skew), records))
+    let connection = connection.context("ServiceBus")?;
+    let auth = connection.auth(|| {
+        let client_id = client_id.map(|id| id.to_string());
+        Ok::<_, IdentityError>(tokens(base, managed_identity(&settings.identity, client_id.as_deref())?))
+    })?;
+    let (transport, clock) = (Arc::clone(&base.transport), Arc::clone(&base.clock));
+    let client = QueueClient::new(&connection, &settings.queue.name, auth, transport, clock, BusLimits::default());
+    Ok(Some(client.context("SYNC_QUEUE")?))
 }
 
 /// The inbox, beside the ledger.
@@ -108,17 +162,6 @@ pub fn inbox(base: &Base, settings: &Settings) -> anyhow::Result<Inbox> {
         }
     };
     Ok(Inbox::new(store))
-}
-
-/// Where the ledger's records are kept.
-///
-/// # Errors
-/// A connection that cannot be used.
-pub fn store(base: &Base, settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
-    match &settings.ledger.store {
-        LedgerStore::Memory => Ok(Arc::new(MemoryStore::default())),
-        LedgerStore::Table(_) => Ok(Arc::new(table_store(base, settings)?)),
-    }
 }
 
 /// The ledger's table.

@@ -1,7 +1,7 @@
 //! `serve`: the custom handler. Settings first (milliseconds, no network), then the port, then the parts behind it.
 
 use super::Trouble;
-use crate::app::compose::{self, Base};
+use crate::app::compose::{self, Base, Records};
 use crate::app::{App, End, Engine, HostSettings, log_panics, stop_signals};
 use crate::clock::{Clock, SystemClock};
 use crate::config::settings::LoggingSettings;
@@ -29,8 +29,9 @@ pub fn serve(environment: &BTreeMap<String, String>) -> Result<(), Trouble> {
         let mapping = config::mapping(&settings.mapping_file).map_err(|problems| Trouble::Wrong(problems.into()))?;
         settings.check_with(&mapping).map_err(|problems| Trouble::Wrong(problems.into()))?;
         let base = Base::over_network(Arc::clone(&clock));
-        let engine = Arc::new(compose::engine(&base, &settings, mapping).map_err(Trouble::Wrong)?);
-        let sweeper = compose::sweeper(&base, &settings, Arc::clone(&engine)).map_err(Trouble::Wrong)?;
+        let records = Records::open(&base, &settings).map_err(Trouble::Wrong)?;
+        let engine = Arc::new(compose::engine(&base, &settings, &records, mapping).map_err(Trouble::Wrong)?);
+        let sweeper = compose::sweeper(&base, &settings, &records, Arc::clone(&engine)).map_err(Trouble::Wrong)?;
         let engine: Engine = engine;
         tracing::info!(address = %app.address()?, version = env!("CARGO_PKG_VERSION"), "serving");
         Ok::<End, Trouble>(app.serve(&engine, Some(Arc::new(sweeper)), clock, signals).await?)

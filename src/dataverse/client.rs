@@ -14,12 +14,16 @@ use crate::secret::Secret;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use http::{Method, StatusCode};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The annotations that make errors and lookups readable. No `TraceText`: it holds customer data.
 const ANNOTATIONS: &str = "odata.include-annotations=\"Microsoft.Dynamics.CRM.lookuplogicalname,\
 OData.Community.Display.V1.FormattedValue,Microsoft.PowerApps.CDS.ErrorDetails*,Microsoft.PowerApps.CDS.InnerError*\"";
+
+/// The annotation that makes lookups readable, for pages of many rows.
+const LEAN_ANNOTATIONS: &str = "odata.include-annotations=\"Microsoft.Dynamics.CRM.lookuplogicalname\"";
 
 /// Longest correlation id or trace context passed on, in bytes. W3C trace contexts have 55, GUIDs 36.
 const TRACE_BYTES_MAX: usize = 128;
@@ -79,7 +83,9 @@ pub(super) struct Exchange<'a> {
     pub(super) path: String,
     pub(super) body: Option<&'a serde_json::Value>,
     /// What goes into `Prefer` before the annotations.
-    pub(super) prefer: Option<&'static str>,
+    pub(super) prefer: Option<Cow<'static, str>>,
+    /// Many rows: no annotation but what lookups need to be read.
+    pub(super) lean: bool,
     /// `Consistency: Strong`: see metadata changes at once.
     pub(super) strong: bool,
 }
@@ -88,7 +94,7 @@ impl<'a> Exchange<'a> {
     /// A GET.
     pub(super) fn get(verb: Verb, table: &'a str, address: Option<&'a Address>, path: String) -> Self {
         let asked = Asked { verb, table, address, precondition: &Precondition::None, binds: false };
-        Self { asked, method: Method::GET, path, body: None, prefer: None, strong: false }
+        Self { asked, method: Method::GET, path, body: None, prefer: None, lean: false, strong: false }
     }
 }
 
@@ -246,7 +252,11 @@ fn headers(call: &Call, exchange: &Exchange<'_>) -> Option<HeaderMap> {
         Precondition::Absent => headers.insert(IF_NONE_MATCH, HeaderValue::from_static("*")),
         Precondition::Etag(etag) => headers.insert(IF_MATCH, HeaderValue::from_str(etag).ok()?),
     };
-    let prefer = exchange.prefer.map_or_else(|| ANNOTATIONS.to_owned(), |first| format!("{first},{ANNOTATIONS}"));
+    let annotations = if exchange.lean { LEAN_ANNOTATIONS } else { ANNOTATIONS };
+    let prefer = match &exchange.prefer {
+        Some(first) => format!("{first},{annotations}"),
+        None => annotations.to_owned(),
+    };
     headers.insert("prefer", HeaderValue::from_str(&prefer).ok()?);
     if exchange.strong {
         headers.insert("consistency", HeaderValue::from_static("Strong"));

@@ -86,6 +86,7 @@ impl Dataverse {
             path: format!("{path}{}", tag_query(link.tag, '?')),
             body,
             prefer: None,
+            lean: false,
             strong: false,
         };
         self.exchange(call, exchange).await.map(drop)

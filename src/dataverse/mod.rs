@@ -5,7 +5,7 @@
 //!
 //! - [`environment`], [`literal`], [`url`]: addresses, filters, literals
 //! - [`body`], [`scalar`], [`party`]: columns to the body of a write; [`row`]: an answer to columns; [`equal`]: whether they say the same
-//! - [`client`] (the exchange), [`mod@write`], [`read`], [`link`]: the requests
+//! - [`client`] (the exchange), [`mod@write`], [`read`], [`pages`], [`link`]: the requests
 //! - [`codes`], [`message`], [`error`], [`classify`]: what a refusal means
 //! - [`metadata`], [`resolve`]: what is cached about an environment
 
@@ -20,6 +20,8 @@ pub mod link;
 pub mod literal;
 pub mod message;
 pub mod metadata;
+pub mod order;
+pub mod pages;
 pub mod party;
 pub mod read;
 pub mod resolve;

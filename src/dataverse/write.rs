@@ -112,7 +112,8 @@ impl Dataverse {
             method,
             path: format!("{path}{query}"),
             body: Some(&body),
-            prefer: request.return_representation.then_some("return=representation"),
+            prefer: request.return_representation.then_some("return=representation".into()),
+            lean: false,
             strong: false,
         };
         let response = self.exchange(call, exchange).await?;
@@ -131,7 +132,8 @@ impl Dataverse {
         let verb = Verb::Delete;
         let asked = Asked { verb, table, address: Some(&address), precondition: &precondition, binds: false };
         let path = format!("{path}{}", tag_query(request.tag, '?'));
-        let exchange = Exchange { asked, method: Method::DELETE, path, body: None, prefer: None, strong: false };
+        let exchange =
+            Exchange { asked, method: Method::DELETE, path, body: None, prefer: None, lean: false, strong: false };
         match self.exchange(call, exchange).await {
             Ok(_) => Ok(Deleted::Deleted),
             Err(error) if *error.kind() == Kind::RowMissing => Ok(Deleted::WasMissing),

@@ -1,7 +1,8 @@
 //! Getting a row: one turn at a time within this process, one claim at a time among all of them.
 
 use super::failure::Failure;
-use super::pause::{self, jitter};
+use super::pause;
+use crate::chance::{self, jitter};
 use crate::clock::Clock;
 use crate::domain::event::ChangeEvent;
 use crate::domain::mapping::Limits;
@@ -13,7 +14,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::OwnedMutexGuard;
-use uuid::Uuid;
 
 /// First and longest pause between two looks at a busy row.
 const LOOK_MIN: Duration = Duration::from_millis(50);
@@ -77,7 +77,7 @@ impl Acquire<'_> {
         arrival_ms: i64,
         touches: &(dyn Fn(&RowState, i64) -> BTreeSet<String> + Sync),
     ) -> Result<Result<Claim, Outcome>, Failure> {
-        let request = ClaimRequest { partition, event, arrival_ms, token: Uuid::new_v4() };
+        let request = ClaimRequest { partition, event, arrival_ms, token: chance::token() };
         let started = self.clock.monotonic();
         let (mut pause, mut failures) = (LOOK_MIN, 0);
         loop {

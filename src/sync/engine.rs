@@ -8,7 +8,7 @@ use super::job;
 use super::keep::Track;
 use super::parents::KnownRows;
 use super::pause;
-use super::{HandleEvent, RawEvent};
+use super::{HandleEvent, Owed, RawEvent};
 use crate::clock::Clock;
 use crate::dataverse::client::Call;
 use crate::dataverse::metadata::cache::Refreshed;
@@ -18,8 +18,9 @@ use crate::domain::event::{ChangeEvent, Operation};
 use crate::domain::mapping::{Mapping, TableMap};
 use crate::domain::outcome::Outcome;
 use crate::domain::schema::TableSchema;
-use crate::inbox::{Entry, Inbox, Raw, Slip};
+use crate::inbox::{Entry, Inbox, InboxError, Raw, Slip};
 use crate::ledger::claim::Ledger;
+use crate::ledger::system::System;
 use async_trait::async_trait;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ use uuid::Uuid;
 
 /// How often an event is mapped anew because the target's names changed under it.
 const REMAPS_MAX: u32 = 2;
+/// Attempts of an owed event that may take as long as a webhook's; later ones get a fifth of that.
+const PATIENT_ATTEMPTS: u32 = 3;
 
 /// What the engine is made of.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub struct Parts {
     pub ledger: Ledger,
     /// What is owed and parked; `None`: what cannot be finished stays with its sender.
     pub inbox: Option<Inbox>,
+    /// Leases with a name and small states beside the ledger; `None`: nothing is shared with other instances but claims.
+    pub system: Option<System>,
     /// Where rows go.
     pub target: Environment,
     /// Where they come from, if it may be asked.
@@ -89,7 +94,10 @@ impl Engine {
         let limits = &parts.mapping.limits;
         let allowed = match delivery.channel {
             Channel::Webhook => limits.webhook_deadline,
-            Channel::Queue | Channel::Inbox => limits.queue_deadline,
+            Channel::Queue => limits.queue_deadline,
+            // nobody waits for it, but others wait behind it; the more often it failed the less of their time it gets
+            Channel::Inbox if delivery.delivery_count <= PATIENT_ATTEMPTS => limits.webhook_deadline,
+            Channel::Inbox => limits.webhook_deadline / 5,
         };
         let deadline = parts.clock.monotonic().saturating_add(allowed);
         let (mut remaps, mut waits) = (0, 0);
@@ -258,24 +266,61 @@ impl HandleEvent for Engine {
 
     async fn keep_raw(&self, raw: RawEvent, delivery: &Delivery) -> Result<Report, NotHandled> {
         let unfinished = |reason: String| Unfinished { reason, retry_after: Duration::from_secs(60) };
-        let Some(inbox) = &self.parts.inbox else { return Err(unfinished(raw.problem).into()) };
-        let now_ms = self.parts.clock.now().timestamp_millis();
-        let reason = format!("undecodable: {}", raw.problem);
+        let Parts { inbox: Some(inbox), clock, mapping, .. } = &self.parts else {
+            return Err(unfinished(raw.problem).into());
+        };
+        let reason = format!("{}: {}", raw.why.name(), raw.problem);
         let kept = Raw {
             bytes: raw.body,
             headers: raw.headers,
             channel: delivery.channel,
-            first_ms: now_ms,
-            attempts: 0,
+            first_ms: delivery.arrival_ms,
+            attempts: delivery.delivery_count.saturating_sub(1),
             table: String::new(),
             event: None,
         };
-        inbox.park_raw(&kept, &reason, now_ms).await.map_err(|error| unfinished(error.to_string()))?;
+        let allowed = match delivery.channel {
+            Channel::Webhook => Duration::ZERO,
+            // given back it would return at once, and soon not any more (R11)
+            Channel::Queue | Channel::Inbox => mapping.limits.queue_deadline,
+        };
+        let (deadline, mut attempt) = (clock.monotonic().saturating_add(allowed), 0);
+        loop {
+            let error = match inbox.park_raw(&kept, &reason, clock.now().timestamp_millis()).await {
+                Ok(_) => break,
+                Err(error) => error,
+            };
+            let left = deadline.saturating_sub(clock.monotonic());
+            attempt += 1;
+            let passing = matches!(error, InboxError::Unavailable { .. } | InboxError::Unknown(_));
+            let again = Failure::ledger(error.to_string());
+            if !passing || pause::within(left, attempt, None, again).await.is_err() {
+                return Err(unfinished(error.to_string()).into());
+            }
+        }
         Ok(Report {
             outcome: Outcome::Parked { reason },
             event_id: String::new(),
             table: String::new(),
             row: String::new(),
         })
+    }
+
+    async fn come_back(&self, owed: &Owed, invocation: &str) -> Result<Option<Report>, NotHandled> {
+        let unfinished = |reason: String| Unfinished { reason, retry_after: Duration::from_secs(1) };
+        match owed {
+            Owed::Entry(slip, entry) => self.resume(slip, entry, invocation).await,
+            Owed::Named(name) => {
+                let Some(inbox) = &self.parts.inbox else { return Ok(None) };
+                match inbox.named(name).await.map_err(|error| unfinished(error.to_string()))? {
+                    Some((slip, entry)) => self.resume(&slip, &entry, invocation).await,
+                    None => Ok(None),
+                }
+            }
+        }
+    }
+
+    fn deliveries_max(&self) -> u32 {
+        self.parts.mapping.limits.deliveries_max
     }
 }

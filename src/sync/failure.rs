@@ -38,6 +38,8 @@ pub(super) enum Failure {
     IdReused,
     /// It does, and what came was parked beside it.
     ImpostorKept,
+    /// The ledger cannot hold it, however often it is tried.
+    TooLarge { reason: String },
     /// Ledger or inbox cannot be reached: nothing can be kept, so nothing may be acknowledged.
     Ledger { reason: String, after: Duration },
 }
@@ -73,7 +75,7 @@ impl Failure {
             | Self::OutOfOrder { reason, after }
             | Self::Unsettled { reason, after }
             | Self::Ledger { reason, after } => (reason.clone(), *after),
-            Self::Never { reason } => (reason.clone(), MUCH_LATER),
+            Self::Never { reason } | Self::TooLarge { reason } => (reason.clone(), MUCH_LATER),
             Self::AskSource { reason } => (format!("source_needed: {reason}"), LATER),
             Self::ParentBusy => ("parent_busy: another worker holds the parent's row".to_owned(), LATER),
             Self::Overtaken => ("overtaken: another worker holds the row".to_owned(), LATER),
@@ -103,7 +105,8 @@ impl From<LedgerError> for Failure {
             LedgerError::Store(StoreError::Unknown(_) | StoreError::Conflict) | LedgerError::Contended => {
                 Self::ledger(reason)
             }
-            LedgerError::Store(StoreError::Corrupt(_) | StoreError::TooLarge(_)) | LedgerError::Payload(_) => {
+            LedgerError::Store(StoreError::TooLarge(what)) => Self::TooLarge { reason: format!("too_large: {what}") },
+            LedgerError::Store(StoreError::Corrupt(_)) | LedgerError::Payload(_) => {
                 Self::Ledger { reason, after: MUCH_LATER }
             }
         }

@@ -2,6 +2,7 @@
 
 use super::failure::Failure;
 use super::work::Work;
+use crate::chance::jitter;
 use crate::outbound::retry::RetryPolicy;
 use std::time::Duration;
 
@@ -13,11 +14,6 @@ const POLICY: Result<RetryPolicy, crate::outbound::retry::RetryPolicyError> =
 /// Between the first 412 of a race and the repeated write: 50 to 300 ms (facts 5.5).
 pub(super) fn race_pause(jitter: f64) -> Duration {
     Duration::from_millis(50) + Duration::from_millis(250).mul_f64(jitter.clamp(0.0, 1.0))
-}
-
-/// A number in `0..1`.
-pub(super) fn jitter() -> f64 {
-    rand::random::<f64>()
 }
 
 /// Sleeps before attempt number `attempt + 1`, or gives the error back when there is no time for it.

@@ -7,7 +7,7 @@ use dataverse_sync::domain::delivery::{Channel, Delivery, NotHandled, Report};
 use dataverse_sync::domain::event::ChangeEvent;
 use dataverse_sync::domain::partition::Partition;
 use dataverse_sync::inbox::memory::MemoryStore as InboxMemory;
-use dataverse_sync::inbox::store::{Cursor, Page, Place, Range, Slip, Store as InboxStore, Stored};
+use dataverse_sync::inbox::store::{Cursor, Move, Page, Place, Range, Slip, Store as InboxStore, Stored};
 use dataverse_sync::inbox::{Entry, Inbox, InboxError, Parked, ParkedFilter};
 use dataverse_sync::ledger::memory::MemoryStore;
 use dataverse_sync::ledger::purge::Expiring;
@@ -77,6 +77,15 @@ impl InboxStore for Shaky {
         tokio::task::yield_now().await;
         self.lost()?;
         Ok(slip)
+    }
+
+    async fn shift(&self, moves: &[Move]) -> Result<Option<Vec<Slip>>, InboxError> {
+        tokio::task::yield_now().await;
+        self.write()?;
+        let slips = self.inner.shift(moves).await?;
+        tokio::task::yield_now().await;
+        self.lost()?;
+        Ok(slips)
     }
 
     async fn get(&self, place: &Place) -> Result<Option<(Stored, Option<Vec<u8>>)>, InboxError> {

@@ -6,6 +6,7 @@
 
 pub mod cache;
 pub mod choices;
+pub mod facts;
 pub mod parse;
 
 use super::client::{Call, Dataverse, Exchange, protocol_error};

@@ -32,6 +32,7 @@ struct Inner {
     start: Instant,
     race_window: Duration,
     latency: (Duration, Duration),
+    changes_kept: Duration,
     auth: Auth,
     state: Mutex<State>,
     steps: Mutex<Vec<Arc<Step>>>,
@@ -79,6 +80,7 @@ impl Environment {
             start: Instant::now(),
             race_window: settings.race_window,
             latency: settings.latency,
+            changes_kept: settings.changes_kept,
             auth: settings.auth,
             state: Mutex::new(state),
             steps: Mutex::default(),
@@ -259,6 +261,11 @@ impl Environment {
             return Duration::ZERO;
         }
         (least + longest.saturating_sub(least).mul_f64(locked(&self.0.state).chance())) / 2
+    }
+
+    /// How long a delta link is good.
+    pub(super) fn changes_kept(&self) -> Duration {
+        self.0.changes_kept
     }
 
     pub(super) fn auth(&self) -> &Auth {

@@ -45,6 +45,8 @@ pub struct Prefer {
     pub representation: bool,
     /// `odata.maxpagesize`.
     pub page: Option<usize>,
+    /// `odata.track-changes`.
+    pub track: bool,
     annotations: Vec<String>,
 }
 
@@ -58,6 +60,7 @@ impl Prefer {
                 match name.as_str() {
                     "return" => prefer.representation = value == "representation",
                     "odata.maxpagesize" => prefer.page = value.parse().ok(),
+                    "odata.track-changes" => prefer.track = true,
                     "odata.include-annotations" => prefer.annotations = list(&value),
                     _ => {}
                 }

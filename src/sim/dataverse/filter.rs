@@ -25,7 +25,7 @@ pub struct Filter(Node);
 #[derive(Clone, Debug)]
 enum Node {
     Compare(String, Op, Literal),
-    In(String, Vec<Literal>),
+    In(String, Vec<String>),
     And(Box<Node>, Box<Node>),
     Or(Box<Node>, Box<Node>),
 }
@@ -48,6 +48,15 @@ impl Filter {
         Ok(Self(node))
     }
 
+    /// The values, if the filter is nothing but `In` on this property.
+    #[must_use]
+    pub fn only_in(&self, property: &str) -> Option<&[String]> {
+        match &self.0 {
+            Node::In(name, values) if name == property => Some(values),
+            _ => None,
+        }
+    }
+
     /// Is the filter met?
     ///
     /// # Errors
@@ -64,7 +73,12 @@ fn eval(node: &Node, compare: &Compare<'_>) -> Result<bool, ApiError> {
         Node::In(name, values) => {
             let mut found = false;
             for value in values {
-                found |= compare(name, value)? == Some(Ordering::Equal);
+                // the values of In are texts, whatever the column holds
+                let order = match compare(name, &Literal::Text(value.clone())) {
+                    Err(_) => compare(name, &Literal::from_token(&Token::Word(value.clone()))?)?,
+                    order => order?,
+                };
+                found |= order == Some(Ordering::Equal);
             }
             found
         }
@@ -169,7 +183,10 @@ impl Reader<'_> {
             match (parameter.as_str(), self.next()?.clone()) {
                 ("PropertyName", Token::Text(text)) => name = text,
                 ("PropertyValues", Token::Mark('[')) => loop {
-                    values.push(Literal::from_token(self.next()?)?);
+                    match self.next()? {
+                        Token::Text(text) => values.push(text.clone()),
+                        _ => return Err(errors::uri("The values of In are texts in quotes.")),
+                    }
                     match self.next()? {
                         Token::Mark(']') => break,
                         Token::Mark(',') => {}

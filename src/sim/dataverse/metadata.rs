@@ -29,8 +29,9 @@ pub fn answer(environment: &Environment, exchange: &Exchange) -> Result<Answer, 
     let Some((first, rest)) = exchange.address.segments.split_first() else { return Err(errors::no_resource("")) };
     let context = exchange.link("$metadata#EntityDefinitions");
     if first.predicate.is_none() {
-        let all: Vec<Value> =
+        let mut all: Vec<Value> =
             schema.tables.values().map(|def| definition(environment, def, &options)).collect::<Result<_, _>>()?;
+        all.extend(schema.many_to_many.iter().map(json::intersect));
         return Ok(list(&context, options.many(&all, &EXPANDABLE)?));
     }
     let name = logical_name(first)?;

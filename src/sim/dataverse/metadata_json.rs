@@ -1,11 +1,12 @@
 //! Tables, columns, keys and relationships as metadata JSON. Knows no request.
 
-use super::schema::{Behavior, ColumnDef, KeyStatus, Kind, LookupKind, OnDelete, Schema, TableDef, column};
+use super::intersect;
+use super::schema::{Behavior, ColumnDef, KeyStatus, Kind, LookupKind, ManyToMany, OnDelete, Schema, TableDef, column};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// Members that all kinds of columns have.
-pub const BASE: [&str; 17] = [
+pub const BASE: [&str; 18] = [
     "MetadataId",
     "LogicalName",
     "SchemaName",
@@ -18,6 +19,7 @@ pub const BASE: [&str; 17] = [
     "IsValidForCreate",
     "IsValidForUpdate",
     "IsValidForRead",
+    "IsSecured",
     "IsLogical",
     "IsCustomAttribute",
     "RequiredLevel",
@@ -77,6 +79,27 @@ pub fn table(schema: &Schema, def: &TableDef) -> Value {
         "OneToManyRelationships": schema.tables.values().flat_map(many_to_one)
             .filter(|r| r["ReferencedEntity"] == *def.name).collect::<Vec<_>>(),
         "ManyToManyRelationships": many_to_many(schema, Some(def)),
+    })
+}
+
+/// The definition of the table behind a many-to-many relationship, without its columns.
+#[must_use]
+pub fn intersect(relationship: &ManyToMany) -> Value {
+    json!({
+        "MetadataId": metadata_id(&[&relationship.intersect]),
+        "LogicalName": relationship.intersect,
+        "SchemaName": relationship.intersect,
+        "EntitySetName": intersect::set_of(relationship),
+        "LogicalCollectionName": intersect::set_of(relationship),
+        "PrimaryIdAttribute": intersect::primary_id(relationship),
+        "PrimaryNameAttribute": null,
+        "IsOptimisticConcurrencyEnabled": false,
+        "ChangeTrackingEnabled": false,
+        "IsActivity": false,
+        "IsIntersect": true,
+        "IsCustomEntity": true,
+        "TableType": "Standard",
+        "OwnershipType": "None",
     })
 }
 
@@ -154,10 +177,10 @@ pub fn many_to_many(schema: &Schema, def: Option<&TableDef>) -> Vec<Value> {
                 "RelationshipType": "ManyToManyRelationship",
                 "IntersectEntityName": r.intersect,
                 "Entity1LogicalName": r.first.0,
-                "Entity1IntersectAttribute": format!("{}id", r.first.0),
+                "Entity1IntersectAttribute": intersect::columns(r).0,
                 "Entity1NavigationPropertyName": r.first.1,
                 "Entity2LogicalName": r.second.0,
-                "Entity2IntersectAttribute": format!("{}id", r.second.0),
+                "Entity2IntersectAttribute": intersect::columns(r).1,
                 "Entity2NavigationPropertyName": r.second.1,
             })
         })
@@ -189,10 +212,11 @@ fn attribute(def: &TableDef, column: &ColumnDef, options: bool) -> Value {
         "IsValidForCreate": column.for_create || matches!(column.kind, Kind::Parties(_)),
         "IsValidForUpdate": column.for_update || matches!(column.kind, Kind::Parties(_)),
         "IsValidForRead": true,
+        "IsSecured": column.secured,
         "IsLogical": false,
         "IsCustomAttribute": column.name.contains("new_"),
         "RequiredLevel": {"Value": required, "CanBeChanged": false, "ManagedPropertyLogicalName": "canmodifyrequirementlevelsettings"},
-        "SourceType": if column.name.ends_with("_base") { json!(1) } else { json!(null) },
+        "SourceType": if column.calculated || column.name.ends_with("_base") { json!(1) } else { json!(null) },
         "ColumnNumber": 1,
     });
     let Value::Object(members) = &mut value else { return value };
@@ -241,6 +265,7 @@ fn specific(kind: &Kind) -> Vec<(&'static str, Value)> {
         }
         Kind::Money(precision) => vec![
             ("Precision", json!(precision)),
+            ("PrecisionSource", json!(0)),
             ("MinValue", json!(-922_337_203_685_477_i64)),
             ("MaxValue", json!(922_337_203_685_477_i64)),
         ],

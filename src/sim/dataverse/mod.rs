@@ -10,6 +10,7 @@
 
 mod body;
 pub mod cell;
+mod changes;
 mod context;
 pub mod decimal;
 mod deliver;
@@ -23,6 +24,7 @@ mod exchange;
 mod faults;
 mod filter;
 mod furnish;
+mod intersect;
 mod json;
 mod links;
 mod literal;
@@ -30,6 +32,7 @@ mod log;
 mod metadata;
 mod metadata_json;
 mod options;
+mod paging;
 mod protection;
 mod read;
 mod render;

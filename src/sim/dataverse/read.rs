@@ -2,22 +2,26 @@
 
 use super::body;
 use super::cell::{Cell, Row};
+use super::changes;
 use super::environment::Environment;
 use super::errors::{self, ApiError};
 use super::exchange::{Answer, Exchange, Match};
 use super::filter::Filter;
-use super::literal::Literal;
+use super::literal::{Literal, guid};
+use super::paging::{self, Start};
 use super::schema::{Kind, ManyToMany, TableDef};
+use super::store::Rows;
 use super::types;
 use super::url::{Segment, list};
 use super::{links, render};
 use http::StatusCode;
 use serde_json::{Map, Value};
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// Most rows on a page.
-const PAGE_ROWS_MAX: usize = 5_000;
+pub const PAGE_ROWS_MAX: usize = 5_000;
 
 /// One row.
 ///
@@ -43,6 +47,9 @@ pub fn one(environment: &Environment, exchange: &Exchange, segment: &Segment) ->
 /// # Errors
 /// What the query asks in vain.
 pub fn collection(environment: &Environment, exchange: &Exchange, def: &TableDef) -> Result<Answer, ApiError> {
+    if changes::is_asked(exchange) {
+        return changes::answer(environment, exchange, def);
+    }
     many(environment, exchange, def, &|_| true)
 }
 
@@ -71,30 +78,36 @@ fn many(
     refuse_expand(exchange)?;
     let query = &exchange.address.query;
     let filter = query.filter.as_deref().map(Filter::parse).transpose()?;
+    let by_id = query
+        .orderby
+        .as_deref()
+        .is_some_and(|order| order == def.primary_id || order == format!("{} asc", def.primary_id));
+    let start = Start::read(query.token.as_deref())?;
     environment.read(|state| {
-        let mut rows: Vec<&Row> = Vec::new();
-        for row in state.rows.get(&def.name).into_iter().flat_map(|rows| rows.values()).filter(|row| belongs(row)) {
-            let matches = match &filter {
-                Some(filter) => filter.matches(&|name, literal| compare(def, row, name, literal))?,
-                None => true,
-            };
-            if matches {
-                rows.push(row);
-            }
-        }
-        if let Some(filter) = &filter {
-            // A property that does not exist is an error even when there are no rows.
-            let nobody = Row { id: Uuid::nil(), version: 0, columns: Default::default() };
-            filter.matches(&|name, literal| compare(def, &nobody, name, literal))?;
-        }
-        sort(def, &mut rows, query.orderby.as_deref())?;
+        let mut rows = matching(state.rows.get(&def.name), def, filter.as_ref(), belongs)?;
         let total = rows.len();
         let page = exchange.prefer.page.unwrap_or(PAGE_ROWS_MAX).clamp(1, PAGE_ROWS_MAX);
         let page = query.top.map_or(page, |top| top.min(PAGE_ROWS_MAX));
-        let shown: Vec<Value> = rows
-            .iter()
-            .skip(query.skip)
-            .take(page)
+        let (shown, next) = match (by_id, start) {
+            (true, Start::First | Start::Behind(_)) => {
+                if let Start::Behind(last) = start {
+                    rows.retain(|row| paging::is_behind(row.id, last));
+                }
+                let (rows, more) = paging::page(rows, page, |row| types::guid_order(row.id));
+                let next = rows.last().filter(|_| more).map(|row| Start::Behind(row.id));
+                (rows, next)
+            }
+            (false, Start::First | Start::After(_)) => {
+                let skip = if let Start::After(skip) = start { skip } else { 0 };
+                sort(def, &mut rows, query.orderby.as_deref())?;
+                let rows: Vec<&Row> = rows.into_iter().skip(skip).take(page).collect();
+                let after = skip + rows.len();
+                (rows, (after < total).then_some(Start::After(after)))
+            }
+            _ => return Err(errors::uri("The $skiptoken is not one of this query.")),
+        };
+        let shown: Vec<Value> = shown
+            .into_iter()
             .map(|row| render::entity((state, &environment.world().schema), exchange, def, row, false))
             .collect::<Result<_, _>>()?;
         let mut body = Map::new();
@@ -102,26 +115,39 @@ fn many(
         if query.count {
             body.insert("@odata.count".into(), Value::from(total));
         }
-        if query.top.is_none() && query.skip + shown.len() < total {
-            body.insert("@odata.nextLink".into(), Value::from(next_link(exchange, def, query.skip + shown.len())));
+        if let Some(next) = next.filter(|_| query.top.is_none()) {
+            body.insert("@odata.nextLink".into(), Value::from(paging::next_link(exchange, &def.set, next)));
         }
         body.insert("value".into(), Value::Array(shown));
         Ok(Answer::ok(Value::Object(body)))
     })
 }
 
-fn next_link(exchange: &Exchange, def: &TableDef, skip: usize) -> String {
-    let query = &exchange.address.query;
-    let encode =
-        |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
-    let mut link = format!("{}?$skiptoken={skip}", exchange.link(&def.set));
-    let select = query.select.as_ref().map(|names| names.join(","));
-    for (name, value) in [("$select", &select), ("$filter", &query.filter), ("$orderby", &query.orderby)] {
-        if let Some(value) = value {
-            link.push_str(&format!("&{name}={}", encode(value)));
+/// The rows of a table that belong and match.
+fn matching<'a>(
+    rows: Option<&'a Rows>,
+    def: &TableDef,
+    filter: Option<&Filter>,
+    belongs: &dyn Fn(&Row) -> bool,
+) -> Result<Vec<&'a Row>, ApiError> {
+    let Some(filter) = filter else {
+        return Ok(rows.into_iter().flat_map(|rows| rows.values()).filter(|row| belongs(row)).collect());
+    };
+    // A property that does not exist is an error even when there are no rows.
+    let nobody = Row { id: Uuid::nil(), version: 0, columns: Default::default() };
+    filter.matches(&|name, literal| compare(def, &nobody, name, literal))?;
+    if let Some(ids) = filter.only_in(&def.primary_id) {
+        let ids: Option<BTreeSet<Uuid>> = ids.iter().map(|id| guid(id)).collect();
+        let ids = ids.ok_or_else(|| errors::uri("A primary key is compared to GUIDs."))?;
+        return Ok(ids.iter().filter_map(|id| rows?.get(id)).filter(|row| belongs(row)).collect());
+    }
+    let mut found = Vec::new();
+    for row in rows.into_iter().flat_map(|rows| rows.values()).filter(|row| belongs(row)) {
+        if filter.matches(&|name, literal| compare(def, row, name, literal))? {
+            found.push(row);
         }
     }
-    link
+    Ok(found)
 }
 
 fn refuse_expand(exchange: &Exchange) -> Result<(), ApiError> {
@@ -135,7 +161,7 @@ fn compare(def: &TableDef, row: &Row, name: &str, literal: &Literal) -> Result<O
     let unknown = || errors::uri(format!("Could not find a property named '{name}' on type '{}'.", def.name));
     if name == def.primary_id {
         return match literal {
-            Literal::Guid(id) => Ok(Some(row.id.cmp(id))),
+            Literal::Guid(id) => Ok(Some(types::guid_order(row.id).cmp(&types::guid_order(*id)))),
             Literal::Null => Ok(None),
             _ => Err(errors::uri("A primary key is compared to a GUID without quotes.")),
         };

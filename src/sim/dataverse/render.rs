@@ -51,8 +51,9 @@ pub fn entity(
         if matches!(column.kind, Kind::Parties(_)) {
             continue;
         }
-        annotate((state, schema), exchange, def, &name, row.get(&column.name), &mut members);
-        members.insert(name, row.get(&column.name).map_or(Value::Null, value));
+        let cell = row.get(&column.name).filter(|_| !column.secured);
+        annotate((state, schema), exchange, def, &name, cell, &mut members);
+        members.insert(name, cell.map_or(Value::Null, value));
     }
     Ok(Value::Object(members))
 }

@@ -8,7 +8,7 @@ use super::exchange::{Answer, Exchange, Match};
 use super::schema::TableDef;
 use super::url::{Predicate, Segment};
 use super::write::Writer;
-use super::{links, metadata, read, render};
+use super::{intersect, links, metadata, read, render};
 use http::{Method, StatusCode};
 use serde_json::json;
 use uuid::Uuid;
@@ -26,6 +26,12 @@ pub async fn answer(environment: &Environment, exchange: &Exchange) -> Result<An
         "RelationshipDefinitions" => return metadata::relationship(environment, exchange),
         "$batch" | "$metadata" => return Err(errors::not_simulated(&first.name)),
         _ => {}
+    }
+    if let Some(relationship) = intersect::by_set(&environment.world().schema, &first.name)
+        && segments.len() == 1
+        && first.predicate.is_none()
+    {
+        return intersect::answer(environment, exchange, relationship);
     }
     let def = environment.world().schema.by_set(&first.name).ok_or_else(|| errors::no_resource(&first.name))?;
     match (segments, first.predicate.as_ref()) {

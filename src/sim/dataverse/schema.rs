@@ -100,6 +100,10 @@ pub struct ColumnDef {
     pub for_update: bool,
     /// Must it have a value (system-required)?
     pub required: bool,
+    /// Column security without a profile for the application user: it reads null.
+    pub secured: bool,
+    /// The platform computes it (`SourceType` 1).
+    pub calculated: bool,
 }
 
 /// A column that clients may write.
@@ -112,6 +116,8 @@ pub fn column(name: &str, kind: Kind) -> ColumnDef {
         for_create: true,
         for_update: true,
         required: false,
+        secured: false,
+        calculated: false,
     }
 }
 
@@ -128,6 +134,20 @@ impl ColumnDef {
     pub fn create_only(mut self) -> Self {
         self.for_update = false;
         self
+    }
+
+    /// Column security hides its values from the application user.
+    #[must_use]
+    pub fn secured(mut self) -> Self {
+        self.secured = true;
+        self
+    }
+
+    /// The platform computes it.
+    #[must_use]
+    pub fn calculated(mut self) -> Self {
+        self.calculated = true;
+        self.read_only()
     }
 
     /// Must have a value.

@@ -22,6 +22,8 @@ pub struct State {
     pub rows: BTreeMap<String, Rows>,
     /// Links by relationship schema name.
     pub links: BTreeMap<String, Links>,
+    /// Rows that were deleted: by table, the version of the delete and the row.
+    pub deleted: BTreeMap<String, Vec<(i64, Uuid)>>,
     /// The last version given out.
     pub version: i64,
     /// The number of the last commit.
@@ -49,6 +51,7 @@ impl State {
         Self {
             rows: BTreeMap::new(),
             links: BTreeMap::new(),
+            deleted: BTreeMap::new(),
             // Versions are database-wide and never small.
             version: 1_000_000,
             sequence: 0,
@@ -123,6 +126,14 @@ impl State {
         let row = Row { id, version: self.version, columns };
         self.rows.entry(table.to_owned()).or_default().insert(id, row.clone());
         row
+    }
+
+    /// Removes a row and remembers that it did.
+    pub fn remove(&mut self, table: &str, id: Uuid) -> Option<Row> {
+        let before = self.rows.get_mut(table).and_then(|rows| rows.remove(&id))?;
+        self.version += 1;
+        self.deleted.entry(table.to_owned()).or_default().push((self.version, id));
+        Some(before)
     }
 
     /// All rows whose lookups refer to a row.

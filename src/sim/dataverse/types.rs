@@ -8,6 +8,7 @@ use super::schema::{Behavior, ColumnDef, Kind, TableDef, money_bound};
 use chrono::{DateTime, Datelike, NaiveDate, Timelike};
 use serde_json::Value;
 use std::cmp::Ordering;
+use uuid::Uuid;
 
 /// Most values of a multi-select choice.
 const CHOICES_MAX: usize = 150;
@@ -191,9 +192,19 @@ pub fn order(left: &Cell, right: &Cell) -> Option<Ordering> {
         (Cell::Bool(a), Cell::Bool(b)) => a.cmp(b),
         (Cell::Time(a), Cell::Time(b)) => a.cmp(b),
         (Cell::Date(a), Cell::Date(b)) => a.cmp(b),
-        (Cell::Guid(a) | Cell::Lookup { id: a, .. }, Cell::Guid(b) | Cell::Lookup { id: b, .. }) => a.cmp(b),
+        (Cell::Guid(a) | Cell::Lookup { id: a, .. }, Cell::Guid(b) | Cell::Lookup { id: b, .. }) => {
+            guid_order(*a).cmp(&guid_order(*b))
+        }
         _ => return None,
     })
+}
+
+/// What SQL Server orders a `uniqueidentifier` by: its last six bytes, the two before, then the other groups from the right,
+/// each as it is kept there (the first three with their bytes reversed).
+#[must_use]
+pub fn guid_order(id: Uuid) -> [u8; 16] {
+    let kept = id.to_bytes_le();
+    [10, 11, 12, 13, 14, 15, 8, 9, 6, 7, 4, 5, 0, 1, 2, 3].map(|at: usize| kept.get(at).copied().unwrap_or_default())
 }
 
 /// What SQL compares of a text.

@@ -43,8 +43,10 @@ pub struct Query {
     pub orderby: Option<String>,
     /// `$top`.
     pub top: Option<usize>,
-    /// `$skiptoken`: rows already given out.
-    pub skip: usize,
+    /// `$skiptoken`, as it was given out.
+    pub token: Option<String>,
+    /// `$deltatoken`, as it was given out.
+    pub delta: Option<String>,
     /// `$count=true`.
     pub count: bool,
     /// `$id` of a `$ref`.
@@ -144,7 +146,8 @@ fn query(raw: &str) -> Result<Query, ApiError> {
             "$expand" => query.expand = Some(value),
             "$orderby" => query.orderby = Some(value),
             "$top" => query.top = Some(number(&name, &value)?),
-            "$skiptoken" => query.skip = number(&name, &value)?,
+            "$skiptoken" => query.token = Some(value),
+            "$deltatoken" => query.delta = Some(value),
             "$count" => query.count = value == "true",
             "$id" => query.id = Some(value),
             "tag" => query.tag = Some(value),

@@ -180,6 +180,7 @@ impl Environment {
         let mut response = Response::new(answer.body.map(|b| Bytes::from(b.to_string())).unwrap_or_default());
         *response.status_mut() = answer.status;
         let fixed = [
+            ("date", httpdate::fmt_http_date(self.now().into())),
             ("odata-version", "4.0".to_owned()),
             ("x-ms-service-request-id", self.new_id().to_string()),
             ("x-ms-dop-hint", DOP_HINT.to_owned()),

@@ -61,6 +61,8 @@ pub struct Settings {
     pub protection: Option<Protection>,
     /// How many requests the log keeps.
     pub log_entries_max: usize,
+    /// How long a delta link is good (`ExpireChangeTrackingInDays`).
+    pub changes_kept: Duration,
     /// The tables.
     pub schema: Schema,
 }
@@ -79,6 +81,7 @@ impl Settings {
             auth: Auth::None,
             protection: None,
             log_entries_max: 1_000,
+            changes_kept: Duration::from_secs(7 * 86_400),
             schema,
         }
     }

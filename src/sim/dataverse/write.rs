@@ -197,7 +197,7 @@ impl Writer<'_> {
         let mut commits = Vec::new();
         for (table, row) in doomed.into_iter().rev() {
             self.state.unlink_all(schema, &table, row);
-            let before = self.state.rows.get_mut(&table).and_then(|rows| rows.remove(&row));
+            let before = self.state.remove(&table, row);
             let commit = self.commit(Message::Delete, &table, row, Changes::new(), Changes::new());
             commits.push(Commit { before, ..commit });
         }

@@ -4,6 +4,7 @@ mod delivery;
 mod events;
 mod faults;
 mod metadata;
+mod paging;
 mod preconditions;
 mod reads;
 mod rows;
