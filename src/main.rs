@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-/// musl's own allocator halves the JSON throughput (facts: table-storage "Start-up, size, allocator").
+/// musl's own allocator halves the throughput under load; this one costs some memory instead.
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

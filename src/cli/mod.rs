@@ -6,7 +6,11 @@
 #[cfg(feature = "sim")]
 mod demo;
 mod doctor;
+mod history;
 mod package;
+mod parked;
+mod pause;
+mod place;
 mod serve;
 
 use crate::config;
@@ -51,6 +55,15 @@ pub enum Command {
     /// One line per check. Exit code 0: nothing failed (warnings allowed), 1: a check failed. Changes nothing but a probe
     /// in the ledger, which it removes.
     Doctor(doctor::Arguments),
+    /// Show what happened to one row: its events in the order they were handled, and what the ledger knows of it
+    History(history::Arguments),
+    /// Work on parked events: list, show, replay, discard
+    #[command(subcommand)]
+    Parked(parked::Command),
+    /// Store events instead of applying them, of one table or of all, until `resume`
+    Pause(pause::Arguments),
+    /// Apply again what `pause` had stored
+    Resume(pause::Arguments),
     /// Build the folder or zip that is deployed, and refuse what the host would refuse
     Package(package::Arguments),
 }
@@ -83,6 +96,10 @@ fn run(command: Command, environment: &BTreeMap<String, String>) -> Result<(), T
         #[cfg(feature = "sim")]
         Command::NaiveHandler => demo::naive_handler(environment),
         Command::Doctor(arguments) => doctor::doctor(&arguments, environment),
+        Command::History(arguments) => history::show(&arguments, environment),
+        Command::Parked(command) => parked::parked(&command, environment),
+        Command::Pause(arguments) => pause::pause(&arguments, environment),
+        Command::Resume(arguments) => pause::resume(&arguments, environment),
         Command::Package(arguments) => package::package(&arguments, environment),
     }
 }

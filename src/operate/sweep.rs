@@ -70,6 +70,8 @@ pub struct Swept {
     pub deferred: usize,
     /// Entries whose event had ended before.
     pub settled: usize,
+    /// Entries of paused tables, put off without a look at their events.
+    pub paused: usize,
     /// Entries that could not be worked on: they are due again later.
     pub failed: usize,
     /// Records purged.
@@ -79,7 +81,7 @@ pub struct Swept {
 impl Swept {
     /// Whether it was worth looking again.
     fn got_on(self) -> bool {
-        self.handed + self.ended + self.deferred + self.settled > 0
+        self.handed + self.ended + self.deferred + self.settled + self.paused > 0
     }
 }
 
@@ -89,6 +91,7 @@ impl AddAssign for Swept {
         self.ended += other.ended;
         self.deferred += other.deferred;
         self.settled += other.settled;
+        self.paused += other.paused;
         self.failed += other.failed;
         self.purged += other.purged;
     }
@@ -264,12 +267,15 @@ impl Sweeper {
 
     /// Entries of one shard: handed over, or worked on.
     async fn window(&self, run: &Run<'_>, entries: Vec<(Slip, Entry)>) -> Swept {
+        let (mut swept, entries) = self.without_paused(entries).await;
         let rows = turns(entries, ROW_ENTRIES);
-        let Some(queue) = &self.0.queue else { return self.work(run, rows).await };
+        let Some(queue) = &self.0.queue else {
+            swept += self.work(run, rows).await;
+            return swept;
+        };
         let stays = |row: &Row| row.cut || row.entries.iter().any(|(_, entry)| entry.handed >= HANDED_MAX);
         let (mut own, others): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(stays);
         let others: Vec<(Slip, Entry)> = others.into_iter().flat_map(|row| row.entries).collect();
-        let mut swept = Swept::default();
         for some in others.chunks(HANDED_AT_ONCE) {
             if run.queue_is_away.load(Ordering::Relaxed) {
                 own.extend(turns(some.to_vec(), ROW_ENTRIES));
@@ -281,6 +287,28 @@ impl Sweeper {
         }
         swept += self.work(run, own).await;
         swept
+    }
+
+    /// Puts off what is paused, and gives back the rest.
+    async fn without_paused(&self, entries: Vec<(Slip, Entry)>) -> (Swept, Vec<(Slip, Entry)>) {
+        let mut swept = Swept::default();
+        let looked_at = entries.into_iter().map(|(slip, entry)| async move {
+            let put_off = self.0.engine.put_off_if_paused(&slip, &entry).await;
+            (put_off, slip, entry)
+        });
+        let looked_at: Vec<_> = stream::iter(looked_at).buffered(EVENTS_AT_ONCE).collect().await;
+        let mut rest = Vec::with_capacity(looked_at.len());
+        for (put_off, slip, entry) in looked_at {
+            match put_off {
+                Ok(false) => rest.push((slip, entry)),
+                Ok(true) => swept.paused += 1,
+                Err(error) => {
+                    tracing::warn!(%error, table = entry.table, "an entry of a paused table could not be put off");
+                    swept.failed += 1;
+                }
+            }
+        }
+        (swept, rest)
     }
 
     /// Moves entries out of the way and sends a message for each; gives back those without a message.

@@ -162,6 +162,7 @@ impl Engine {
             | Failure::Ledger { .. } => {}
             Failure::Never { reason } => self.note_parking(job.event, track, delivery, reason).await?,
             Failure::NotNow { .. }
+            | Failure::Paused
             | Failure::OutOfOrder { .. }
             | Failure::Busy { .. }
             | Failure::IdReused
@@ -211,7 +212,8 @@ impl Engine {
         }
         let (done, applied) = match &mut plan {
             Plan::Stale { ties } => (Done::Stale { ties }, None),
-            Plan::Write(columns) if columns.send.is_empty() && state.exists => {
+            // a link goes with either of its rows, so one that is known may be gone
+            Plan::Write(columns) if columns.send.is_empty() && state.exists && job.link.is_none() => {
                 (Done::Written(columns), Some(Applied::Unchanged))
             }
             Plan::Write(columns) if let Some(link) = &job.link => {

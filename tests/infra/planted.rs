@@ -226,6 +226,13 @@ pub const CAUGHT: &[Planted] = &[
         "is not the id of the role `dataReceiver`",
     ),
     planted(
+        "more deliveries than the app knows of",
+        "servicebus.bicep",
+        "maxDeliveryCount: 10",
+        "maxDeliveryCount: 100",
+        "maxDeliveryCount is 100, must be 10",
+    ),
+    planted(
         "keys are on",
         "storage.bicep",
         "allowSharedKeyAccess: false",

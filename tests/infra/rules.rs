@@ -55,9 +55,6 @@ const NEEDED: [&str; 7] = [
 /// Log lines that alerts wait for and nobody writes yet. Such an alert never fires; the guides say so.
 pub const NOT_LOGGED_YET: [&str; 2] = ["breaker", "standing"];
 
-/// Deliveries after which the queue gives up, which the code counts on (PROTOCOL R11).
-const DELIVERIES: i64 = 10;
-
 /// Longest lock that Service Bus allows, in seconds.
 const LOCK_S_MAX: u64 = 300;
 
@@ -238,8 +235,9 @@ impl<'r> Rules<'r> {
         for name in on {
             self.want(file, queue, &["properties", name], "true", "see servicebus.bicep");
         }
-        self.want(file, queue, &["properties", "maxDeliveryCount"], &DELIVERIES.to_string(), "the code counts on it");
         let limits = dataverse_sync::config::mapping(&root.join("sync.toml")).unwrap().limits;
+        let deliveries = limits.deliveries_max.to_string();
+        self.want(file, queue, &["properties", "maxDeliveryCount"], &deliveries, "sync.toml says so (deliveries_max)");
         let longest = (limits.queue_deadline + limits.request_timeout).as_secs();
         if let Some(node) = queue.at(&["properties", "lockDuration"]) {
             let given = self.value(file, node);

@@ -30,7 +30,7 @@ use tokio::sync::watch;
 use world::World;
 
 /// Longest time until nothing is owed any more, after a storm.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[expect(clippy::disallowed_methods, reason = "a test's own knob")]
 fn seed() -> u64 {

@@ -51,6 +51,9 @@ pub const RELATIONSHIPS: [&str; 2] = ["new_account_contact", "new_contact_produc
 const SOURCE: Uuid = Uuid::from_u128(1);
 const KEY: &str = "killed";
 const QUEUE: &str = "dataverse-events";
+/// Between giving a message back and its next delivery. A handler that crashed refuses everything until the host notices;
+/// without a broker's round trips a message would be dead in that moment, and nobody of ours has ever seen it.
+const REDELIVERY: Duration = Duration::from_millis(100);
 /// How often everything is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -144,12 +147,15 @@ impl World {
 
     async fn left(&self) -> Left {
         let mut left = Left { messages: self.queue.pending(), ..Left::default() };
+        let now_ms = SystemClock::default().now().timestamp_millis();
         for entity in entities(&self.ledger).await {
             let name = format!("{} {}", entity.partition.as_str(), entity.row.as_str());
             let record: serde_json::Value = serde_json::from_str(&record(&entity)).unwrap();
             // a shard's lease, or the purge's cursor, is about no row
             let of_a_row = !entity.partition.as_str().starts_with("system");
-            if of_a_row && record.get("lease").is_some() {
+            let until_ms = record["lease"]["until_ms"].as_i64().filter(|_| of_a_row);
+            // one that ran out belongs to nobody: who held a parent for a placeholder and died has no event to come back to
+            if until_ms.is_some_and(|until_ms| until_ms + millis(CLOCK_SKEW) > now_ms) {
                 left.leased.push(format!("{name}: {}", record["lease"]));
             }
             if entity.text("phase").is_some_and(|phase| phase != "done") {
@@ -180,13 +186,13 @@ impl World {
 
     /// Source and target are equal, and nobody gave up anything.
     pub fn assert_equal(&self) {
+        assert!(self.queue.dead_letters().is_empty(), "{:#?}\n{}", self.queue.dead_letters(), self.told());
+        assert!(self.source.failed_jobs().is_empty(), "{:#?}", self.source.failed_jobs());
         let found = difference(&self.source, &self.target, &TABLES, &["ownerid", "transactioncurrencyid"]);
         assert!(found.is_empty(), "source and target differ: {found:#?}\n{}", self.told());
         for relationship in RELATIONSHIPS {
             assert_eq!(self.source.links(relationship), self.target.links(relationship), "{relationship}");
         }
-        assert!(self.source.failed_jobs().is_empty(), "{:#?}", self.source.failed_jobs());
-        assert!(self.queue.dead_letters().is_empty(), "{:#?}", self.queue.dead_letters());
     }
 
     /// A storm that misses what it aims at proves nothing.
@@ -224,6 +230,10 @@ impl World {
     }
 }
 
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap()
+}
+
 async fn host(azurite: &Azurite, servers: &[Server; 2], folder: &Folder) -> Host {
     let environment: BTreeMap<String, String> = [
         ("SYNC_QUEUE", QUEUE.to_owned()),
@@ -244,7 +254,11 @@ async fn host(azurite: &Azurite, servers: &[Server; 2], folder: &Folder) -> Host
         instances: 3,
         environment,
         keys: FunctionKeys { host: vec![KEY.to_owned()], ..FunctionKeys::default() },
-        queue: QueueSettings { lock_duration: Duration::from_secs(3), ..QueueSettings::default() },
+        queue: QueueSettings {
+            lock_duration: Duration::from_secs(3),
+            redelivery_delay: REDELIVERY,
+            ..QueueSettings::default()
+        },
         timers: Timers::Every(Duration::from_secs(1)),
         ..HostSettings::new(&folder.0)
     })

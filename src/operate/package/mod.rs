@@ -87,7 +87,7 @@ pub fn collect(root: &Path, program: &Path) -> Result<(Package, Vec<Check>), Pac
         package.add(name, read(&root.join(name), TEXT_BYTES_MAX)?, MODE_FILE);
     }
     package.add(BINARY, read(program, BINARY_BYTES_MAX)?, MODE_PROGRAM);
-    // costs nothing, and satisfies publishing tools that look for it (facts: azure-deploy "Package")
+    // costs nothing, and satisfies publishing tools that look for it
     package.add(".azurefunctions/", Vec::new(), MODE_PROGRAM);
     let in_clone = root.join("functions");
     let folder = if in_clone.is_dir() { in_clone } else { root.to_owned() };

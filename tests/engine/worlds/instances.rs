@@ -98,7 +98,9 @@ impl<'a> Instances<'a> {
             tokio::time::sleep(self.crashes_at[home]).await;
             *self.homes[home].lock().unwrap() = self.start(home);
             let working = std::mem::take(&mut *self.crashed[home].lock().unwrap());
-            working.into_iter().for_each(|work| drop(work.send(())));
+            for work in working {
+                let _ = work.send(());
+            }
             self.world.trace.line(&format!("instance {home} crashed"));
             self.note("crashes", 1);
         }));

@@ -5,6 +5,7 @@ use crate::support::lossy_store::LossyStore;
 use crate::support::rough::{Rough, Weather};
 use crate::support::trace::Trace;
 use dataverse_sync::ledger::store::Store;
+use dataverse_sync::ledger::system::StateStore;
 use dataverse_sync::sim::dataverse::{Effect, Environment, Image, Rule, When};
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -77,6 +78,7 @@ impl Plan {
         if self.inbox {
             world.inbox = Some(Arc::clone(&rough) as Arc<dyn dataverse_sync::inbox::store::Store>);
         }
+        world.states = Some(Arc::clone(&rough) as Arc<dyn StateStore>);
         world.watch_links();
         (world, rough)
     }
