@@ -54,7 +54,7 @@ async fn the_zip_unpacked_runs_under_the_host() {
         ("TARGET_AUTH", "none"),
         ("LEDGER_STORE", "memory"),
         ("SYNC_QUEUE", "dataverse-events"),
-        ("ServiceBus__fullyQualifiedNamespace", "none.servicebus.windows.net"),
+        ("ServiceBus", "Endpoint=sb://none.servicebus.windows.net/;SharedAccessKeyName=n;SharedAccessKey=bm9uZQ=="),
     ];
     host.environment = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let host = Host::start(host).await.unwrap();
