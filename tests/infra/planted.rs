@@ -233,6 +233,13 @@ pub const CAUGHT: &[Planted] = &[
         "maxDeliveryCount is 100, must be 10",
     ),
     planted(
+        "instances for a function that does not exist",
+        "app.bicep",
+        "'function:queue'",
+        "'function:queues'",
+        "there is no function queues",
+    ),
+    planted(
         "keys are on",
         "storage.bicep",
         "allowSharedKeyAccess: false",

@@ -61,7 +61,7 @@ const LOCK_S_MAX: u64 = 300;
 /// Checks all rules.
 pub fn rules(files: &BTreeMap<String, File>, root: &Path) -> Vec<Problem> {
     let mut rules = Rules { files, problems: Vec::new() };
-    rules.site();
+    rules.site(root);
     rules.storage();
     rules.queue(root);
     rules.roles();
@@ -173,7 +173,7 @@ impl<'r> Rules<'r> {
         }
     }
 
-    fn site(&mut self) {
+    fn site(&mut self, root: &Path) {
         let (file, plan) = self.one("Microsoft.Web/serverfarms");
         self.want(
             file,
@@ -196,6 +196,16 @@ impl<'r> Rules<'r> {
             let given = self.value(file, node);
             if given.parse::<u32>().is_ok_and(|given| given < 40) {
                 self.say(&file.name, node, format!("maximumInstanceCount is {given}, the plan allows no less than 40"));
+            }
+        }
+        let mut ready = Vec::new();
+        site.walk(&mut |node| {
+            ready.extend(node.text().filter(|text| text.starts_with("function:")).map(|t| (node, t)))
+        });
+        for (node, text) in ready {
+            let name = text.trim_start_matches("function:");
+            if !root.join("functions").join(name).is_dir() {
+                self.say(&file.name, node, format!("there is no function {name}"));
             }
         }
         let Some(Kind::Object(members)) = site.at(&["properties", "siteConfig"]).map(|node| &node.kind) else { return };
@@ -364,6 +374,8 @@ impl<'r> Rules<'r> {
     fn command_line_tool(&mut self, root: &Path) {
         let (file, site) = self.one("Microsoft.Web/sites");
         let service = fs::read_to_string(root.join("azure.yaml")).unwrap();
+        let dist = service.split("\n    dist: ").nth(1).and_then(|text| text.lines().next()).unwrap();
+        assert_eq!(service.matches(&format!("-- package --output {dist}\n")).count(), 2, "azure.yaml: what is built");
         let service =
             service.split("\nservices:\n  ").nth(1).and_then(|text| text.split(':').next()).unwrap().to_owned();
         let mut tagged = false;
