@@ -53,7 +53,7 @@
 //! | [`operate`] | what people do with a running system: `doctor`'s checks |
 //! | [`app`] | the composition root |
 //! | [`cli`] | the command line: arguments and printing |
-//! | [`telemetry`], [`clock`], [`secret`] | logs, time, secrets |
+//! | [`telemetry`], [`clock`], [`chance`], [`secret`] | logs, time, randomness, secrets |
 //! | `sim` | stand-ins for Dataverse, Table Storage and the Functions host (feature `sim`) |
 //!
 //! # Invariants, as absences
@@ -74,6 +74,7 @@
 //! (`tests/engine/worlds.rs`) and by the real binary under the host stand-in (`demo`, `tests/`).
 
 pub mod app;
+pub mod chance;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -12,7 +12,7 @@ use dataverse_sync::domain::event::ChangeEvent;
 use dataverse_sync::domain::outcome::{Applied, Outcome};
 use dataverse_sync::host::drain::{DrainLimits, End};
 use dataverse_sync::sim::http::Sender;
-use dataverse_sync::sync::{HandleEvent, RawEvent};
+use dataverse_sync::sync::{HandleEvent, Owed, RawEvent};
 use futures_util::{future, stream};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -50,6 +50,14 @@ impl HandleEvent for Engine {
 
     async fn keep_raw(&self, raw: RawEvent, _delivery: &Delivery) -> Result<Report, NotHandled> {
         Err(Unfinished { reason: raw.problem, retry_after: Duration::from_secs(60) }.into())
+    }
+
+    async fn come_back(&self, _owed: &Owed, _invocation: &str) -> Result<Option<Report>, NotHandled> {
+        Ok(None)
+    }
+
+    fn deliveries_max(&self) -> u32 {
+        10
     }
 }
 

@@ -18,6 +18,8 @@ mod doctor;
 mod engine;
 mod host;
 mod inbox;
+#[cfg(unix)]
+mod killed;
 mod ledger;
 mod mutations;
 mod process;

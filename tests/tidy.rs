@@ -7,7 +7,7 @@ use dataverse_sync::config::settings::GivenBy;
 use dataverse_sync::domain::delivery::{Delivery, NotHandled, Report, Unfinished};
 use dataverse_sync::domain::event::ChangeEvent;
 use dataverse_sync::host::{Function, Kind};
-use dataverse_sync::sync::{HandleEvent, RawEvent};
+use dataverse_sync::sync::{HandleEvent, Owed, RawEvent};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,7 +21,7 @@ const CODE_LINES_MAX: usize = 400;
 const LINES_MAX: usize = 600;
 
 /// Modules that everybody may use, except those of [`ALLOWED`] that say otherwise.
-const FOR_ALL: [&str; 4] = ["domain", "clock", "secret", "telemetry"];
+const FOR_ALL: [&str; 5] = ["domain", "clock", "chance", "secret", "telemetry"];
 
 /// Who may import what, besides [`FOR_ALL`] and itself (DESIGN "Layers"). `a::b` allows only that part of `a`.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -61,13 +61,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("telemetry", &[]),
     ("clock", &[]),
+    ("chance", &[]),
     ("secret", &[]),
     ("domain", &[]),
     ("sim", &[]),
 ];
 
 /// Modules that use nothing of the crate but themselves: what is pure, and what must not share bugs with the client.
-const ALONE: [&str; 4] = ["domain", "sim", "clock", "secret"];
+const ALONE: [&str; 5] = ["domain", "sim", "clock", "chance", "secret"];
 
 struct Source {
     /// Relative to the repository, with `/`.
@@ -280,6 +281,14 @@ impl HandleEvent for NoEngine {
 
     async fn keep_raw(&self, raw: RawEvent, _delivery: &Delivery) -> Result<Report, NotHandled> {
         Err(Unfinished { reason: raw.problem, retry_after: Duration::from_secs(60) }.into())
+    }
+
+    async fn come_back(&self, _owed: &Owed, _invocation: &str) -> Result<Option<Report>, NotHandled> {
+        Ok(None)
+    }
+
+    fn deliveries_max(&self) -> u32 {
+        10
     }
 }
 

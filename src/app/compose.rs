@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::{
-    Auth, Environment as EnvironmentSettings, IdentitySettings, LedgerStore, TableConnection,
+    Auth, BusConnection, Environment as EnvironmentSettings, IdentitySettings, LedgerStore, TableConnection,
 };
 use crate::dataverse::client::{ClientLimits, Dataverse};
 use crate::dataverse::environment::EnvironmentUrl;
@@ -25,6 +25,7 @@ use crate::outbound::gated::Gated;
 use crate::outbound::reqwest::{ReqwestTransport, install_crypto};
 use crate::outbound::transport::Transport;
 use crate::secret::Secret;
+use crate::servicebus::{self, BusLimits, QueueClient, Sender};
 use crate::sync::engine::{Engine, Parts};
 use crate::sync::environment::Environment;
 use crate::tables::{Auth as TableAuth, Connection, Proof, TableClient, TableLimits};
@@ -115,11 +116,37 @@ pub fn engine(base: &Base, settings: &Settings, records: &Records, mapping: Mapp
 }
 
 /// What comes back to what this engine owes; `records` are the engine's own.
-#[must_use]
-pub fn sweeper(base: &Base, records: &Records, engine: Arc<Engine>) -> Sweeper {
+///
+/// # Errors
+/// A connection to the queue that cannot be used.
+pub fn sweeper(base: &Base, settings: &Settings, records: &Records, engine: Arc<Engine>) -> anyhow::Result<Sweeper> {
     let parts = engine.parts();
     let system = parts.system.clone().unwrap_or_else(|| records.system(base, parts.mapping.limits.clock_skew));
-    Sweeper::new(engine, system, Arc::clone(&records.expiring))
+    let sweeper = Sweeper::new(engine, system, Arc::clone(&records.expiring));
+    Ok(match queue_client(base, settings)? {
+        Some(queue) => sweeper.handing_over(Sender::new(queue)),
+        None => sweeper,
+    })
+}
+
+/// The queue, if a connection to it is set.
+///
+/// # Errors
+/// A connection that cannot be used.
+pub fn queue_client(base: &Base, settings: &Settings) -> anyhow::Result<Option<QueueClient>> {
+    let (connection, client_id) = match &settings.queue.connection {
+        None => return Ok(None),
+        Some(BusConnection::Text(text)) => (servicebus::Connection::parse(text.expose()), None),
+        Some(BusConnection::Namespace { host, client_id }) => (servicebus::Connection::namespace(host), *client_id),
+    };
+    let connection = connection.context("ServiceBus")?;
+    let auth = connection.auth(|| {
+        let client_id = client_id.map(|id| id.to_string());
+        Ok::<_, IdentityError>(tokens(base, managed_identity(&settings.identity, client_id.as_deref())?))
+    })?;
+    let (transport, clock) = (Arc::clone(&base.transport), Arc::clone(&base.clock));
+    let client = QueueClient::new(&connection, &settings.queue.name, auth, transport, clock, BusLimits::default());
+    Ok(Some(client.context("SYNC_QUEUE")?))
 }
 
 /// The inbox, beside the ledger.

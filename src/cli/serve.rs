@@ -6,6 +6,7 @@ use crate::app::{App, End, Engine, HostSettings, log_panics, stop_signals};
 use crate::clock::{Clock, SystemClock};
 use crate::config::settings::LoggingSettings;
 use crate::config::{self, Settings};
+use crate::functions::Running;
 use crate::telemetry::{self, LogFormat};
 use anyhow::{Context, anyhow};
 use std::collections::BTreeMap;
@@ -31,10 +32,11 @@ pub fn serve(environment: &BTreeMap<String, String>) -> Result<(), Trouble> {
         let base = Base::over_network(Arc::clone(&clock));
         let records = Records::open(&base, &settings).map_err(Trouble::Wrong)?;
         let engine = Arc::new(compose::engine(&base, &settings, &records, mapping).map_err(Trouble::Wrong)?);
-        let sweeper = compose::sweeper(&base, &records, Arc::clone(&engine));
+        let sweeper = compose::sweeper(&base, &settings, &records, Arc::clone(&engine)).map_err(Trouble::Wrong)?;
+        let running = Running { engine: Arc::clone(&engine), sweeper: Arc::new(sweeper) };
         let engine: Engine = engine;
         tracing::info!(address = %app.address()?, version = env!("CARGO_PKG_VERSION"), "serving");
-        Ok::<End, Trouble>(app.serve(&engine, Some(Arc::new(sweeper)), clock, signals).await?)
+        Ok::<End, Trouble>(app.serve(&engine, Some(running), clock, signals).await?)
     })?;
     // what still runs was given its time
     runtime.shutdown_background();

@@ -269,6 +269,8 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// Attempts before an event is parked. Default 50, 1 to 10 000.
     pub attempts_max: u32,
+    /// Deliveries after which the broker gives a message up: the queue's `MaxDeliveryCount`. Default 10, 1 to 2 000.
+    pub deliveries_max: u32,
     /// Age before an event is parked. Default 7 d, 1 s to 365 d.
     pub age_max: Duration,
     /// How long event ids are kept. Default 14 d, 1 s to 3 650 d; at least `age_max`.
@@ -290,6 +292,7 @@ impl Default for Limits {
             clock_skew: seconds(5),
             max_in_flight: 8,
             attempts_max: 50,
+            deliveries_max: 10,
             age_max: days(7),
             dedup_window: days(14),
             tombstones: days(180),

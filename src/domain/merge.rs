@@ -18,7 +18,7 @@
 //!   although they were written before; a difference that the versions speak against counts as a tie, so the source is
 //!   asked; what was seen to be equal is learnt and not sent.
 //! * **Known equal**: a column whose last written value has the same digest is not sent again, unless an unconfirmed
-//!   write (`touched`) may have changed it.
+//!   write (`touched`) may have changed it, or the target itself (lookups).
 
 use super::digest;
 use super::row::{RowState, Written};
@@ -256,7 +256,8 @@ fn is_known_equal(state: &RowState, change: &Change<'_>, column: &str, value: &V
     match change.differs {
         // it was seen there, unless something else was written since
         Some(_) => state.written(column).is_none_or(as_written),
-        None => state.exists && state.written(column).is_some_and(as_written),
+        // the target clears a lookup by itself when the row it points to goes, and that row may have another life
+        None => !matches!(value, Value::Lookup(_)) && state.exists && state.written(column).is_some_and(as_written),
     }
 }
 

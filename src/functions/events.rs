@@ -25,15 +25,19 @@ pub async fn handle(engine: &dyn HandleEvent, item: Item, delivery: &Delivery) -
         }
     };
     match &result {
-        Ok(Report { outcome, event_id, table, row }) => {
-            tracing::info!(outcome = outcome.name(), detail = outcome.detail(), event_id, table, row, "handled");
-        }
+        Ok(report) => log(report),
         Err(NotHandled::Unfinished(unfinished)) => tracing::warn!(reason = unfinished.reason, "unfinished"),
         Err(NotHandled::IdReused { event_id, table, row, stored }) => {
             tracing::warn!(event_id, table, row, stored, "id reused with other content");
         }
     }
     result
+}
+
+/// Logs how an event ended.
+pub fn log(report: &Report) {
+    let Report { outcome, event_id, table, row } = report;
+    tracing::info!(outcome = outcome.name(), detail = outcome.detail(), event_id, table, row, "handled");
 }
 
 /// An event with its place in the batch.

@@ -2,17 +2,33 @@
 //! only what could be neither fails the invocation, so that the broker delivers it again.
 //!
 //! What cannot be understood is parked as it came and completed (CONTRACT); only if that fails too does the broker keep it.
+//!
+//! # The broker gives up too (PROTOCOL R11)
+//! After `deliveries_max` deliveries a message is dead. An event that could be neither finished nor stored in the delivery
+//! before the last is parked as it came. At the last delivery nothing else is tried any more, because whatever took
+//! the earlier ones with it (a handler that dies of the message) would take this one too.
+//!
+//! # Decision (2026-11-21): the delivery before the last still tries
+//! *Context:* R11 says to park one delivery before the maximum. *Options:* park without trying; try, and park what fails.
+//! *Choice:* try: most messages that come so far did not get here by being bad but by an outage of the ledger, and then
+//! parking would ask a person for what works by itself. The last delivery stays the reserve for parking.
 
-use super::events::{handle_all, report_line};
+use super::events::{handle_all, log, report_line};
 use crate::domain::decode::{DecodeLimits, Decoded, Inbound, Item, decode, headers_of_properties};
 use crate::domain::delivery::{Channel, Delivery, NotHandled};
 use crate::host::{Arrived, Done, Failed, Function, Invocation, InvokedFunction, Kind, Message};
-use crate::sync::{HandleEvent, RawEvent};
+use crate::inbox::Name;
+use crate::inbox::entry::HEADER_BYTES_MAX;
+use crate::operate::handover;
+use crate::sync::{HandleEvent, Owed, RawEvent, Unusable};
 use async_trait::async_trait;
+use futures_util::{StreamExt, stream};
 use std::sync::Arc;
 
 /// The trigger's binding.
 const BINDING: &str = "message";
+/// Owed events of one invocation that are worked on at the same time; messages come one by one unless `function.json` says otherwise.
+const HANDED_AT_ONCE_MAX: usize = 16;
 
 /// The function.
 #[derive(Debug)]
@@ -55,38 +71,122 @@ impl Queue {
     }
 }
 
+/// What one invocation came to.
+#[derive(Debug, Default)]
+struct Ended {
+    done: Done,
+    problems: Vec<String>,
+}
+
+impl Queue {
+    /// Keeps a message as it came.
+    async fn park(&self, message: &Message, delivery: &Delivery, why: Unusable, problem: String, ended: &mut Ended) {
+        let raw = RawEvent { why, body: message.body.clone(), headers: headers(message), problem: problem.clone() };
+        match self.engine.keep_raw(raw, delivery).await {
+            Ok(_) => ended.done.logs.push(format!("parked ({}): {problem}", why.name())),
+            Err(error) => ended.problems.push(format!("{}: {problem}; {error}", why.name())),
+        }
+    }
+
+    /// An event that the sweep handed over. Whatever comes of it, the message has done its work: the event is in the
+    /// inbox as before, and nothing depends on the message.
+    async fn come_back(&self, name: Name, arrived: &Arrived) -> String {
+        let key = name.key();
+        match self.engine.come_back(&Owed::Named(name), &arrived.invocation).await {
+            Ok(Some(report)) => {
+                log(&report);
+                report_line(&report)
+            }
+            Ok(None) => format!("nothing is owed under {key} any more"),
+            Err(error) => {
+                tracing::warn!(%error, key, "an owed event could not be worked on");
+                format!("still owed: {key}: {error}")
+            }
+        }
+    }
+
+    /// Whether the broker gives a message up after this delivery, or after the next.
+    fn is_nearly_given_up(&self, delivery: &Delivery) -> bool {
+        delivery.delivery_count.saturating_add(1) >= self.engine.deliveries_max()
+    }
+
+    /// Whether this is the last delivery, and earlier ones came to nothing.
+    fn is_last(&self, delivery: &Delivery) -> bool {
+        delivery.delivery_count >= self.engine.deliveries_max().max(2)
+    }
+}
+
 #[async_trait]
 impl InvokedFunction for Queue {
     async fn run(&self, invocation: Invocation) -> Result<Done, Failed> {
         let messages = Message::read(&invocation.envelope, BINDING).map_err(|error| Failed::new(error.to_string()))?;
-        let mut problems = Vec::new();
-        let mut work = Vec::new();
-        let mut done = Done::default();
-        for message in messages {
-            let delivery = delivery(&message, &invocation.arrived);
-            let (events, not_understood) = self.events(&message);
+        let mut ended = Ended::default();
+        let (mut work, mut origins, mut handed) = (Vec::new(), Vec::new(), Vec::new());
+        for message in &messages {
+            let delivery = delivery(message, &invocation.arrived);
+            let named = match handover::read(&message.properties, &message.body) {
+                None => None,
+                Some(Ok(name)) => {
+                    handed.push(name);
+                    continue;
+                }
+                Some(Err(problem)) => Some(problem),
+            };
+            if self.is_last(&delivery) {
+                let problem = format!("not finished in {} deliveries", delivery.delivery_count.saturating_sub(1));
+                self.park(message, &delivery, Unusable::DeliveriesExhausted, problem, &mut ended).await;
+                continue;
+            }
+            let (events, not_understood) = match named {
+                None => self.events(message),
+                Some(problem) => (Vec::new(), vec![problem]),
+            };
             if !not_understood.is_empty() {
-                let headers = headers_of_properties(&message.properties).into_iter().collect();
                 let problem = not_understood.join("; ");
-                let raw = RawEvent { body: message.body.to_vec(), headers, problem: problem.clone() };
-                match self.engine.keep_raw(raw, &delivery).await {
-                    Ok(_) => done.logs.push(format!("parked (undecodable): {problem}")),
-                    Err(error) => problems.push(format!("not understood: {problem}; {error}")),
-                }
+                self.park(message, &delivery, Unusable::Undecodable, problem, &mut ended).await;
             }
-            work.extend(events.into_iter().map(|item| (item, delivery.clone())));
+            for item in events {
+                work.push((item, delivery.clone()));
+                origins.push((message, delivery.clone()));
+            }
         }
-        for result in handle_all(self.engine.as_ref(), work).await {
+        let mut given_up: Vec<&Message> = Vec::new();
+        for (result, (message, delivery)) in handle_all(self.engine.as_ref(), work).await.into_iter().zip(origins) {
             match result {
-                Ok(report) => done.logs.push(report_line(&report)),
+                Ok(report) => ended.done.logs.push(report_line(&report)),
                 Err(NotHandled::IdReused { event_id, stored: true, .. }) => {
-                    done.logs.push(format!("parked (id_reused): event {event_id}"));
+                    ended.done.logs.push(format!("parked (id_reused): event {event_id}"));
                 }
-                Err(error) => problems.push(error.to_string()),
+                Err(_) if given_up.iter().any(|other| std::ptr::eq(*other, message)) => {}
+                Err(error) if self.is_nearly_given_up(&delivery) => {
+                    given_up.push(message);
+                    let why = Unusable::DeliveriesExhausted;
+                    self.park(message, &delivery, why, error.to_string(), &mut ended).await;
+                }
+                Err(error) => ended.problems.push(error.to_string()),
             }
         }
-        if problems.is_empty() { Ok(done) } else { Err(Failed::new(problems.join("; "))) }
+        let handed = handed.into_iter().map(|name| self.come_back(name, &invocation.arrived));
+        ended.done.logs.extend(stream::iter(handed).buffer_unordered(HANDED_AT_ONCE_MAX).collect::<Vec<_>>().await);
+        if ended.problems.is_empty() { Ok(ended.done) } else { Err(Failed::new(ended.problems.join("; "))) }
     }
+}
+
+/// What decoding it again needs, the most telling first, as much as is kept of a parked message.
+fn headers(message: &Message) -> Vec<(String, String)> {
+    let own = [("content-type", &message.content_type), ("message-id", &message.message_id)];
+    let own = own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
+    let mut left = HEADER_BYTES_MAX;
+    let fits = |(name, value): &(String, String)| {
+        let bytes = name.len() + value.len();
+        let fits = bytes <= left;
+        left -= if fits { bytes } else { 0 };
+        fits
+    };
+    let mut rest: Vec<_> = headers_of_properties(&message.properties).into_iter().collect();
+    rest.retain(|(name, _)| name != "content-type" && name != "message-id");
+    rest.sort_by_key(|(name, value)| (!name.starts_with("ce-"), !name.starts_with("x-ms-"), value.len()));
+    own.chain(rest).filter(fits).collect()
 }
 
 fn delivery(message: &Message, arrived: &Arrived) -> Delivery {

@@ -8,7 +8,7 @@ use crate::domain::event::ChangeEvent;
 use crate::domain::outcome::{Applied, Ignored, Outcome};
 use crate::host::{Arrived, Done, Envelope, Failed, Headers, HttpAnswer, HttpRequest, Invocation, Kind};
 use crate::secret::Secret;
-use crate::sync::{HandleEvent, RawEvent};
+use crate::sync::{HandleEvent, Owed, RawEvent};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -63,6 +63,14 @@ impl HandleEvent for Scripted {
 
     async fn keep_raw(&self, raw: RawEvent, _delivery: &Delivery) -> Result<Report, NotHandled> {
         Err(Unfinished { reason: raw.problem, retry_after: Duration::from_secs(60) }.into())
+    }
+
+    async fn come_back(&self, _owed: &Owed, _invocation: &str) -> Result<Option<Report>, NotHandled> {
+        Ok(None)
+    }
+
+    fn deliveries_max(&self) -> u32 {
+        10
     }
 }
 

@@ -11,7 +11,7 @@ use crate::domain::delivery::{Channel, Delivery, NotHandled, Report, Unfinished}
 use crate::host::delivery::traceparent_of;
 use crate::host::{Arrived, Function, Headers, HttpAnswer, HttpFunction, HttpRequest, Kind, Problem};
 use crate::secret::Secret;
-use crate::sync::{HandleEvent, RawEvent};
+use crate::sync::{HandleEvent, RawEvent, Unusable};
 use async_trait::async_trait;
 use http::header::ALLOW;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -54,6 +54,7 @@ impl Webhook {
         let telling = |name: &str| name.starts_with("x-ms-") || name.starts_with("ce-") || name == "content-type";
         let headers = request.headers.iter().filter(|(name, _)| telling(name));
         let raw = RawEvent {
+            why: Unusable::Undecodable,
             body: request.body.to_vec(),
             headers: headers.map(|(name, value)| (name.clone(), value.clone())).collect(),
             problem: error.to_string(),

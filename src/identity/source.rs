@@ -178,7 +178,7 @@ impl TokenSource {
             };
             let Disposition::Repeat { after } = failure.disposition() else { return Err(failure) };
             let left = deadline.saturating_sub(self.now());
-            let Some(pause) = limits.retry.next_delay(attempt, after, left, rand::random()) else {
+            let Some(pause) = limits.retry.next_delay(attempt, after, left, crate::chance::jitter()) else {
                 return Err(failure);
             };
             tokio::time::sleep(pause).await;

@@ -37,13 +37,21 @@ pub struct Entry {
     pub table: String,
     /// How it came in.
     pub channel: Channel,
+    /// How often it was handed to the queue since it was last tried.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub handed: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Entry {
     /// The same event, to be tried again later, with what was learnt.
     #[must_use]
     pub fn again(&self, due_ms: i64, attempts: u32, reason: &str) -> Self {
-        Self { due_ms, attempts, reason: reason.to_owned(), ..self.clone() }
+        Self { due_ms, attempts, reason: reason.to_owned(), handed: 0, ..self.clone() }
     }
 
     /// The shard of the event's row: all events of a row are in one.
@@ -58,14 +66,43 @@ impl Entry {
         identity(&self.partition, &self.event_key, "")
     }
 
+    /// What messages name it by.
+    #[must_use]
+    pub fn name(&self) -> Name {
+        Name { partition: self.partition.clone(), event_key: self.event_key.clone(), due_ms: self.due_ms }
+    }
+
     pub(super) fn place(&self) -> Place {
-        let key = format!("{}:{}", due_key(self.due_ms), self.identity());
-        Place { shelf: Shelf::Due, shard: self.shard(), key }
+        self.name().place()
     }
 
     pub(super) fn text(&self) -> Result<String, InboxError> {
         check_names(&[("partition", &self.partition), ("event key", &self.event_key), ("table", &self.table)])?;
         print(&Self { reason: cut(&self.reason), ..self.clone() })
+    }
+}
+
+/// The name of an entry, good until it is moved. Its place follows from it, so that a forged name can mean no other
+/// event's entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Name {
+    /// The row's partition in the ledger.
+    pub partition: String,
+    /// The event's record in that partition.
+    pub event_key: String,
+    /// When the entry is due: another time, another entry.
+    pub due_ms: i64,
+}
+
+impl Name {
+    /// The name as one short text: due time and a hash of the event.
+    #[must_use]
+    pub fn key(&self) -> String {
+        format!("{}:{}", due_key(self.due_ms), identity(&self.partition, &self.event_key, ""))
+    }
+
+    pub(super) fn place(&self) -> Place {
+        Place { shelf: Shelf::Due, shard: shard(&self.partition), key: self.key() }
     }
 }
 

@@ -3,9 +3,10 @@
 
 use super::entry::RAW_BYTES_MAX;
 use super::error::InboxError;
-use super::store::{Cursor, Page, Place, Range, Slip, Store, Stored};
+use super::store::{Cursor, MOVES_MAX, Move, Page, Place, Range, Slip, Store, Stored};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Entries of one page, as in Table Storage.
@@ -59,26 +60,52 @@ impl Store for MemoryStore {
         Ok(slip)
     }
 
+    async fn shift(&self, moves: &[Move]) -> Result<Option<Vec<Slip>>, InboxError> {
+        if moves.len() > MOVES_MAX {
+            return Err(InboxError::TooLarge(format!("{} moves at once", moves.len())));
+        }
+        let mut inner = self.lock();
+        let as_read =
+            |moved: &Move| inner.entries.get(&moved.from.place).is_some_and(|kept| kept.etag == moved.from.etag);
+        if !moves.iter().all(as_read) {
+            return Ok(None);
+        }
+        let slips = moves.iter().map(|moved| {
+            inner.entries.remove(&moved.from.place);
+            inner.writes += 1;
+            let kept = Kept { text: moved.text.clone(), payload: None, etag: inner.writes.to_string() };
+            let slip = kept.stored(&moved.to).slip;
+            inner.entries.insert(moved.to.clone(), kept);
+            slip
+        });
+        Ok(Some(slips.collect()))
+    }
+
     async fn get(&self, place: &Place) -> Result<Option<(Stored, Option<Vec<u8>>)>, InboxError> {
         Ok(self.lock().entries.get(place).map(|kept| (kept.stored(place), kept.payload.clone())))
     }
 
     async fn list(&self, range: &Range, from: Option<&Cursor>, top: usize) -> Result<Page, InboxError> {
         let inner = self.lock();
-        let name = |place: &Place| format!("{}:{:02}", place.shelf.name(), place.shard);
-        let mut found = inner.entries.iter().filter(|(place, _)| {
-            let begun = from.is_none_or(|from| {
-                (name(place).as_str(), place.key.as_str())
-                    >= (from.partition.as_str(), from.row.as_deref().unwrap_or(""))
-            });
-            begun
-                && place.shelf == range.shelf
-                && range.shard.is_none_or(|shard| shard == place.shard)
-                && range.after.as_ref().is_none_or(|after| place.key > *after)
-                && range.before.as_ref().is_none_or(|before| place.key < *before)
+        let cursor = from.and_then(|from| {
+            let shard = from.partition.rsplit(':').next()?.parse().ok()?;
+            Some(Place { shelf: range.shelf, shard, key: from.row.clone().unwrap_or_default() })
         });
+        let first = Place { shelf: range.shelf, shard: range.shard.unwrap_or(0), key: String::new() };
+        let start = Bound::Included(cursor.map_or(first.clone(), |cursor| cursor.max(first)));
+        let of_range =
+            |place: &Place| place.shelf == range.shelf && range.shard.is_none_or(|shard| shard == place.shard);
+        let mut found = inner.entries.range((start, Bound::Unbounded)).take_while(|(place, _)| of_range(place)).filter(
+            |(place, _)| {
+                range.after.as_ref().is_none_or(|after| place.key > *after)
+                    && range.before.as_ref().is_none_or(|before| place.key < *before)
+            },
+        );
         let page = found.by_ref().take(top.clamp(1, PAGE_MAX)).map(|(place, kept)| kept.stored(place)).collect();
-        let next = found.next().map(|(place, _)| Cursor { partition: name(place), row: Some(place.key.clone()) });
+        let next = found.next().map(|(place, _)| Cursor {
+            partition: format!("{}:{:02}", place.shelf.name(), place.shard),
+            row: Some(place.key.clone()),
+        });
         Ok(Page { found: page, next })
     }
 

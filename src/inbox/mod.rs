@@ -15,13 +15,15 @@
 mod due;
 pub mod entry;
 pub mod error;
+mod handover;
 pub mod memory;
 mod parked;
 pub mod store;
 pub mod table;
 
 pub use due::{Counts, Inbox};
-pub use entry::{Entry, Parked, Raw, RawFacts};
+pub use entry::{Entry, Name, Parked, Raw, RawFacts};
 pub use error::InboxError;
+pub use handover::HandedOver;
 pub use parked::{ParkedFilter, ParkedPage};
 pub use store::Slip;

@@ -1,4 +1,4 @@
-//! The seam between the rules of the inbox and where entries are kept: put, get, list, remove. A store knows neither
+//! The seam between the rules of the inbox and where entries are kept: put, move, get, list, remove. A store knows neither
 //! what an entry says nor when it is due; it keeps texts in key order.
 
 use super::error::InboxError;
@@ -56,6 +56,20 @@ pub struct Stored {
     pub text: Option<String>,
 }
 
+/// An entry that gets another key in its shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// As it was read; without a payload.
+    pub from: Slip,
+    /// Where it goes: the same shelf and shard.
+    pub to: Place,
+    /// What it says there.
+    pub text: String,
+}
+
+/// Moves of one call: an entity group transaction has up to 100 operations, and each move is two.
+pub const MOVES_MAX: usize = 50;
+
 /// What to list: one shelf, one shard or all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
@@ -96,6 +110,13 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`InboxError`]; after `Unknown` it may be there.
     async fn put(&self, place: &Place, text: &str, payload: Option<&[u8]>) -> Result<Slip, InboxError>;
+
+    /// Moves entries of one shard, at most [`MOVES_MAX`], all of them or none: each is removed as its slip says and is
+    /// there under its new key. `None`: one of them is gone or was written anew, and none was moved.
+    ///
+    /// # Errors
+    /// [`InboxError`]; after `Unknown` they may be moved.
+    async fn shift(&self, moves: &[Move]) -> Result<Option<Vec<Slip>>, InboxError>;
 
     /// One entry with its payload.
     ///

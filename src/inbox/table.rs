@@ -5,7 +5,7 @@
 //! select the entry's text only, so that payloads are not read with them.
 
 use super::error::InboxError;
-use super::store::{Cursor, Page, Place, Range, Shelf, Slip, Store, Stored};
+use super::store::{Cursor, Move, Page, Place, Range, Shelf, Slip, Store, Stored};
 use crate::tables::entity::{BINARY_BYTES_MAX, TEXT_CHARS_MAX};
 use crate::tables::query::Continuation;
 use crate::tables::{EdmValue, Entity, Etag, Filter, Key, Op, Query, TableClient, TablesError, When};
@@ -55,6 +55,33 @@ impl Store for TableStore {
         let etag =
             etag.ok_or_else(|| InboxError::Unknown("the answer to a transaction names no version".to_owned()))?;
         Ok(Slip { place: place.clone(), etag: etag.as_str().to_owned(), pieces: count })
+    }
+
+    async fn shift(&self, moves: &[Move]) -> Result<Option<Vec<Slip>>, InboxError> {
+        let Some(first) = moves.first() else { return Ok(Some(Vec::new())) };
+        let partition = partition(first.to.shelf, first.to.shard)?;
+        let mut ops = Vec::with_capacity(moves.len() * 2);
+        for Move { to, text, .. } in moves {
+            if text.encode_utf16().count() > TEXT_CHARS_MAX {
+                return Err(InboxError::TooLarge(format!("an entry of {} bytes", text.len())));
+            }
+            let entity = Entity::new(partition.clone(), key(&to.key)?).with(TEXT, text.as_str());
+            ops.push(Op::Replace(entity, When::Always));
+        }
+        for Move { from, .. } in moves {
+            ops.push(Op::Delete(partition.clone(), key(&from.place.key)?, When::Is(version(from)?)));
+        }
+        let etags = match self.table.transact(&partition, ops).await {
+            Ok(etags) => etags,
+            Err(TablesError::NotFound { .. } | TablesError::Stale { .. }) => return Ok(None),
+            Err(error) => return Err(write_error(error)),
+        };
+        let slips = moves
+            .iter()
+            .zip(etags)
+            .map(|(moved, etag)| Some(Slip { place: moved.to.clone(), etag: etag?.as_str().to_owned(), pieces: 0 }));
+        let slips: Option<Vec<Slip>> = slips.collect();
+        slips.map(Some).ok_or_else(|| InboxError::Unknown("the answer to a transaction names no versions".to_owned()))
     }
 
     async fn get(&self, place: &Place) -> Result<Option<(Stored, Option<Vec<u8>>)>, InboxError> {
@@ -126,7 +153,7 @@ impl Store for TableStore {
     async fn remove(&self, slip: &Slip) -> Result<(), InboxError> {
         let place = &slip.place;
         let (partition, row) = (partition(place.shelf, place.shard)?, key(&place.key)?);
-        let when = When::Is(Etag::new(slip.etag.as_str()).map_err(|error| InboxError::Corrupt(error.to_string()))?);
+        let when = When::Is(version(slip)?);
         let removed = if slip.pieces == 0 {
             self.table.delete(&partition, &row, when).await
         } else {
@@ -141,6 +168,10 @@ impl Store for TableStore {
             Err(error) => Err(write_error(error)),
         }
     }
+}
+
+fn version(slip: &Slip) -> Result<Etag, InboxError> {
+    Etag::new(slip.etag.as_str()).map_err(|error| InboxError::Corrupt(error.to_string()))
 }
 
 /// The partition of a shard.

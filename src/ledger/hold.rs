@@ -8,6 +8,7 @@
 use super::claim::{Ledger, LedgerError, millis};
 use super::record::{Lease, RowRecord};
 use super::store::{Commit, Expect, StoreError, Stored};
+use crate::chance;
 use crate::domain::row::RowState;
 use std::time::Duration;
 use uuid::Uuid;
@@ -51,7 +52,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]: nothing is known; a lease that was taken all the same runs out by itself.
     pub async fn hold(&self, partition: &str, alive_at: i64) -> Result<Holding, LedgerError> {
-        let token = Uuid::new_v4();
+        let token = chance::token();
         let mut sent = None;
         for _ in 0..2 {
             let found = self.store.read(partition, NO_EVENT).await?.row;

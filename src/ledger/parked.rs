@@ -155,6 +155,8 @@ impl Ledger {
                     hash: fresh.hash.clone(),
                     payload: fresh.payload.clone(),
                     operation: fresh.operation.clone(),
+                    columns: fresh.columns.clone(),
+                    at: fresh.at,
                     ..before.clone()
                 };
                 return Amend::Write(Box::new(again(&content, now_ms)));

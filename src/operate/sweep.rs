@@ -3,22 +3,56 @@
 //! A sweep begins with one range query over all shards; nothing due: that is all it costs. Shards that have work are leased,
 //! so that sweeps of several instances share the work instead of doing it twice; nothing depends on it, the claim alone
 //! decides who works on an event. The work ends well before the next tick.
+//!
+//! **With a queue** entries are handed over (see [`super::handover`] and [`Inbox::hand_over`]): moved out of the way,
+//! then named in a message, so that the work scales with the instances that listen. An entry whose messages came to
+//! nothing twice is worked on here, and so is everything else while Service Bus cannot be reached: what is owed must not
+//! depend on the queue. A row with much to do is worked on here as well, since its events go one after the other anyway.
+//!
+//! **Fair.** A shard is gone through once, in windows of its oldest: tables take turns, then rows, and a row gets only
+//! so many turns per window ([`turns`]). The cursor goes on behind whatever failed, and what failed is moved away, for
+//! longer each time, until it is parked: no number of poisoned entries stands before the others.
 
+mod turns;
+
+use super::handover;
+use crate::chance;
+use crate::clock::Clock;
+use crate::domain::mapping::Limits;
 use crate::domain::outcome::Outcome;
-use crate::inbox::{Entry, Inbox, Slip};
+use crate::inbox::entry::SHARDS;
+use crate::inbox::{Entry, HandedOver, Inbox, InboxError, Slip};
 use crate::ledger::purge::{Expiring, PurgeRequest, Purged, ScanStart, purge};
 use crate::ledger::system::{Leased, System};
+use crate::servicebus::Sender;
 use crate::sync::engine::Engine;
+use crate::sync::{HandleEvent, Owed};
 use futures_util::{StreamExt, stream};
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use uuid::Uuid;
+use tokio::sync::Semaphore;
+use turns::{Row, turns};
 
-/// Entries taken at a time.
-const ENTRIES_AT_ONCE: usize = 256;
+/// Entries of the first look. If there are more, each shard looks by itself.
+const LOOK_ENTRIES: usize = 256;
+/// Entries of one window of a shard: all windows together are some 8 000 entries, about 5 MiB.
+const WINDOW_ENTRIES: usize = 256;
+/// Entries of one row that have their turn in one window.
+const ROW_ENTRIES: usize = 16;
 /// Events worked on side by side; the gate before the target narrows it further.
 const EVENTS_AT_ONCE: usize = 16;
+/// Entries moved and sent together: what one request to Service Bus carries.
+const HANDED_AT_ONCE: usize = 100;
+/// How long an entry that was handed over is left alone: what a message may wait in the queue, and the work on it.
+const HANDED_FOR: Duration = Duration::from_secs(300);
+/// Hand-overs of an entry that may come to nothing before the sweep works on it itself.
+const HANDED_MAX: u32 = 2;
+/// First and longest pause after an entry could not be worked on.
+const FAILED_MIN: Duration = Duration::from_secs(30);
+const FAILED_MAX: Duration = Duration::from_secs(900);
 /// Longest sweep: the timer ticks every minute.
 const BUDGET: Duration = Duration::from_secs(45);
 /// Records that one sweep's purge looks at.
@@ -28,31 +62,101 @@ const PURGE_STATE: &str = "purge";
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
+    /// Entries that were handed to the queue.
+    pub handed: usize,
     /// Events that ended.
     pub ended: usize,
     /// Events that were deferred again.
     pub deferred: usize,
     /// Entries whose event had ended before.
     pub settled: usize,
-    /// Entries that could not be worked on: they are still due.
+    /// Entries of paused tables, put off without a look at their events.
+    pub paused: usize,
+    /// Entries that could not be worked on: they are due again later.
     pub failed: usize,
     /// Records purged.
     pub purged: usize,
 }
 
+impl Swept {
+    /// Whether it was worth looking again.
+    fn got_on(self) -> bool {
+        self.handed + self.ended + self.deferred + self.settled + self.paused > 0
+    }
+}
+
+impl AddAssign for Swept {
+    fn add_assign(&mut self, other: Self) {
+        self.handed += other.handed;
+        self.ended += other.ended;
+        self.deferred += other.deferred;
+        self.settled += other.settled;
+        self.paused += other.paused;
+        self.failed += other.failed;
+        self.purged += other.purged;
+    }
+}
+
+/// What a sweeper is made of.
+#[derive(Debug)]
+pub struct SweepParts {
+    /// What comes back to an event.
+    pub engine: Arc<dyn HandleEvent>,
+    /// What is owed; `None`: nothing ever is.
+    pub inbox: Option<Inbox>,
+    /// Times and counts.
+    pub limits: Limits,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Leases of shards, and the purge's cursor.
+    pub system: System,
+    /// What is purged.
+    pub records: Arc<dyn Expiring>,
+    /// Where entries are handed over; `None`: they are worked on here.
+    pub queue: Option<Sender>,
+}
+
 /// Sweeps.
 #[derive(Debug)]
-pub struct Sweeper {
-    engine: Arc<Engine>,
-    system: System,
-    records: Arc<dyn Expiring>,
+pub struct Sweeper(SweepParts);
+
+/// One sweep, as all its shards see it.
+struct Run<'a> {
+    inbox: &'a Inbox,
+    invocation: &'a str,
+    deadline: Duration,
+    /// Places for events that are worked on, over all shards.
+    places: Semaphore,
+    /// Service Bus was not there when it was asked.
+    queue_is_away: AtomicBool,
 }
 
 impl Sweeper {
-    /// A sweeper for what this engine owes.
+    /// A sweeper for what this engine owes, that works it off itself.
     #[must_use]
     pub fn new(engine: Arc<Engine>, system: System, records: Arc<dyn Expiring>) -> Self {
-        Self { engine, system, records }
+        let parts = engine.parts();
+        Self(SweepParts {
+            inbox: parts.inbox.clone(),
+            limits: parts.mapping.limits.clone(),
+            clock: Arc::clone(&parts.clock),
+            engine,
+            system,
+            records,
+            queue: None,
+        })
+    }
+
+    /// A sweeper of these parts.
+    #[must_use]
+    pub fn of(parts: SweepParts) -> Self {
+        Self(parts)
+    }
+
+    /// The same sweeper, handing what is due to this queue.
+    #[must_use]
+    pub fn handing_over(self, queue: Sender) -> Self {
+        Self(SweepParts { queue: Some(queue), ..self.0 })
     }
 
     /// One sweep, at most 45 s and what was begun by then.
@@ -60,25 +164,37 @@ impl Sweeper {
     /// # Errors
     /// A text, when the inbox cannot be read at all. What fails for one entry is counted, and the entry stays due.
     pub async fn sweep(&self, invocation: &str) -> Result<Swept, String> {
-        let parts = self.engine.parts();
-        let Some(inbox) = &parts.inbox else { return Ok(Swept::default()) };
-        let deadline = parts.clock.monotonic().saturating_add(BUDGET);
+        let Some(inbox) = &self.0.inbox else { return Ok(Swept::default()) };
+        let run = Run {
+            inbox,
+            invocation,
+            deadline: self.0.clock.monotonic().saturating_add(BUDGET),
+            places: Semaphore::new(EVENTS_AT_ONCE),
+            queue_is_away: AtomicBool::new(false),
+        };
         let mut swept = Swept::default();
         loop {
-            let now_ms = parts.clock.now().timestamp_millis();
-            let due = inbox.due(now_ms, ENTRIES_AT_ONCE).await.map_err(|error| error.to_string())?;
-            let before = swept.ended + swept.deferred + swept.settled;
+            let now_ms = self.now_ms();
+            let due = match inbox.due(now_ms, LOOK_ENTRIES).await {
+                Ok(due) => due,
+                Err(error) if swept == Swept::default() => return Err(error.to_string()),
+                Err(error) => {
+                    tracing::warn!(%error, "the rest of what is due cannot be read");
+                    break;
+                }
+            };
             if due.is_empty() {
                 break;
             }
-            self.work_off(inbox, due, deadline, invocation, &mut swept).await;
+            let pass = self.pass(&run, now_ms, due).await;
+            swept += pass;
             // no progress: the rest waits for the next tick
-            if swept.ended + swept.deferred + swept.settled == before || parts.clock.monotonic() >= deadline {
+            if !pass.got_on() || self.is_over(&run) {
                 break;
             }
         }
-        if parts.clock.monotonic() < deadline {
-            match self.purge(deadline).await {
+        if !self.is_over(&run) {
+            match self.purge(run.deadline).await {
                 Ok(purged) => swept.purged = purged.events + purged.rows,
                 Err(error) => tracing::warn!(error, "the purge did not get on"),
             }
@@ -86,82 +202,200 @@ impl Sweeper {
         Ok(swept)
     }
 
-    async fn work_off(
-        &self,
-        inbox: &Inbox,
-        due: Vec<(Slip, Entry)>,
-        deadline: Duration,
-        invocation: &str,
-        swept: &mut Swept,
-    ) {
-        // as long as a row's: a sweep that died keeps a shard from the others no longer than its rows
-        let lease = self.engine.parts().mapping.limits.lease;
+    fn now_ms(&self) -> i64 {
+        self.0.clock.now().timestamp_millis()
+    }
+
+    fn is_over(&self, run: &Run<'_>) -> bool {
+        self.0.clock.monotonic() >= run.deadline
+    }
+
+    /// Goes once through every shard that has something due. `due` is the first look: all there is, or a part of each.
+    async fn pass(&self, run: &Run<'_>, now_ms: i64, due: Vec<(Slip, Entry)>) -> Swept {
+        let is_all = due.len() < LOOK_ENTRIES;
         let mut shards: BTreeMap<u8, Vec<(Slip, Entry)>> = BTreeMap::new();
         for (slip, entry) in due {
             shards.entry(entry.shard()).or_default().push((slip, entry));
         }
-        let shards = shards.into_iter().map(|(shard, entries)| async move {
-            let name = format!("sweep:{shard}");
-            let held = match self.system.lease(&name, Uuid::new_v4(), lease).await {
-                Ok(Leased::Held(held)) => held,
-                Ok(Leased::Busy { .. }) => return Swept::default(),
-                Err(error) => {
-                    tracing::warn!(%error, shard, "the shard could not be leased");
-                    return Swept { failed: entries.len(), ..Swept::default() };
-                }
+        let shards =
+            shards.into_iter().map(|(shard, entries)| self.shard(run, now_ms, shard, is_all.then_some(entries)));
+        let mut swept = Swept::default();
+        let mut done = stream::iter(shards).buffer_unordered(usize::from(SHARDS));
+        while let Some(of_shard) = done.next().await {
+            swept += of_shard;
+        }
+        swept
+    }
+
+    /// One shard, if nobody else has it: all that is due, as known or window by window.
+    async fn shard(&self, run: &Run<'_>, now_ms: i64, shard: u8, all: Option<Vec<(Slip, Entry)>>) -> Swept {
+        let mut swept = Swept::default();
+        // as long as a row's: a sweep that died keeps a shard from the others no longer than its rows
+        let lease = self.0.limits.lease;
+        let held = match self.0.system.lease(&format!("sweep:{shard}"), chance::token(), lease).await {
+            Ok(Leased::Held(held)) => held,
+            Ok(Leased::Busy { .. }) => return swept,
+            Err(error) => {
+                tracing::warn!(%error, shard, "the shard could not be leased");
+                return Swept { failed: 1, ..swept };
+            }
+        };
+        let (is_all, mut next, mut after) = (all.is_some(), all, None::<Slip>);
+        while !self.is_over(run) {
+            let window = match next.take() {
+                Some(known) => known,
+                None => match run.inbox.due_in(shard, now_ms, WINDOW_ENTRIES, after.as_ref()).await {
+                    Ok(window) => window,
+                    Err(error) => {
+                        tracing::warn!(%error, shard, "the rest of the shard cannot be read");
+                        break;
+                    }
+                },
             };
+            after = window.last().map(|(slip, _)| slip.clone());
+            let is_last = is_all || window.len() < WINDOW_ENTRIES;
+            swept += self.window(run, window).await;
+            if is_last {
+                break;
+            }
+        }
+        if let Err(error) = self.0.system.release(held).await {
+            tracing::debug!(%error, shard, "the shard's lease runs out by itself");
+        }
+        swept
+    }
+
+    /// Entries of one shard: handed over, or worked on.
+    async fn window(&self, run: &Run<'_>, entries: Vec<(Slip, Entry)>) -> Swept {
+        let (mut swept, entries) = self.without_paused(entries).await;
+        let rows = turns(entries, ROW_ENTRIES);
+        let Some(queue) = &self.0.queue else {
+            swept += self.work(run, rows).await;
+            return swept;
+        };
+        let stays = |row: &Row| row.cut || row.entries.iter().any(|(_, entry)| entry.handed >= HANDED_MAX);
+        let (mut own, others): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(stays);
+        let others: Vec<(Slip, Entry)> = others.into_iter().flat_map(|row| row.entries).collect();
+        for some in others.chunks(HANDED_AT_ONCE) {
+            if run.queue_is_away.load(Ordering::Relaxed) {
+                own.extend(turns(some.to_vec(), ROW_ENTRIES));
+            } else if !self.is_over(run) {
+                let (handed, rest) = self.hand_over(run, queue, some).await;
+                swept += handed;
+                own.extend(turns(rest, ROW_ENTRIES));
+            }
+        }
+        swept += self.work(run, own).await;
+        swept
+    }
+
+    /// Puts off what is paused, and gives back the rest.
+    async fn without_paused(&self, entries: Vec<(Slip, Entry)>) -> (Swept, Vec<(Slip, Entry)>) {
+        let mut swept = Swept::default();
+        let looked_at = entries.into_iter().map(|(slip, entry)| async move {
+            let put_off = self.0.engine.put_off_if_paused(&slip, &entry).await;
+            (put_off, slip, entry)
+        });
+        let looked_at: Vec<_> = stream::iter(looked_at).buffered(EVENTS_AT_ONCE).collect().await;
+        let mut rest = Vec::with_capacity(looked_at.len());
+        for (put_off, slip, entry) in looked_at {
+            match put_off {
+                Ok(false) => rest.push((slip, entry)),
+                Ok(true) => swept.paused += 1,
+                Err(error) => {
+                    tracing::warn!(%error, table = entry.table, "an entry of a paused table could not be put off");
+                    swept.failed += 1;
+                }
+            }
+        }
+        (swept, rest)
+    }
+
+    /// Moves entries out of the way and sends a message for each; gives back those without a message.
+    async fn hand_over(&self, run: &Run<'_>, queue: &Sender, some: &[(Slip, Entry)]) -> (Swept, Vec<(Slip, Entry)>) {
+        let until_ms = self.now_ms().saturating_add(millis(HANDED_FOR));
+        let HandedOver { mut moved, failed } = run.inbox.hand_over(some, until_ms).await;
+        let mut swept = Swept::default();
+        if let Some(error) = failed {
+            tracing::warn!(%error, "entries could not be moved to be handed over");
+            swept.failed = some.len() - moved.len();
+        }
+        let entries: Vec<Entry> = moved.iter().map(|(_, entry)| entry.clone()).collect();
+        swept.handed = match handover::send(queue, &entries).await {
+            Ok(()) => entries.len(),
+            Err(partly) => {
+                run.queue_is_away.store(true, Ordering::Relaxed);
+                tracing::warn!(error = %partly, "entries could not be handed over: the sweep works on them itself");
+                partly.sent
+            }
+        };
+        let rest = moved.split_off(swept.handed.min(moved.len()));
+        (swept, rest)
+    }
+
+    /// Works on rows side by side, and on the events of a row one after the other.
+    async fn work(&self, run: &Run<'_>, rows: Vec<Row>) -> Swept {
+        let rows = rows.into_iter().map(|row| async move {
             let mut swept = Swept::default();
-            for (slip, entry) in entries {
-                if self.engine.parts().clock.monotonic() >= deadline {
+            for (slip, entry) in row.entries {
+                let _place = run.places.acquire().await;
+                if self.is_over(run) {
                     break;
                 }
-                self.one(inbox, &slip, &entry, invocation, &mut swept).await;
-            }
-            if let Err(error) = self.system.release(held).await {
-                tracing::debug!(%error, shard, "the shard's lease runs out by itself");
+                swept += self.one(run, slip, entry).await;
             }
             swept
         });
-        let mut done = stream::iter(shards).buffer_unordered(EVENTS_AT_ONCE);
-        while let Some(of_shard) = done.next().await {
-            swept.ended += of_shard.ended;
-            swept.deferred += of_shard.deferred;
-            swept.settled += of_shard.settled;
-            swept.failed += of_shard.failed;
+        let mut swept = Swept::default();
+        let mut done = stream::iter(rows).buffer_unordered(EVENTS_AT_ONCE);
+        while let Some(of_row) = done.next().await {
+            swept += of_row;
         }
+        swept
     }
 
-    async fn one(&self, inbox: &Inbox, slip: &Slip, entry: &Entry, invocation: &str, swept: &mut Swept) {
-        match self.engine.resume(slip, entry, invocation).await {
-            Ok(None) => swept.settled += 1,
+    async fn one(&self, run: &Run<'_>, slip: Slip, entry: Entry) -> Swept {
+        let mut swept = Swept::default();
+        match self.0.engine.come_back(&Owed::Entry(slip.clone(), entry.clone()), run.invocation).await {
+            Ok(None) => swept.settled = 1,
             Ok(Some(report)) => {
                 let (outcome, event_id, table, row) = (&report.outcome, &report.event_id, &report.table, &report.row);
                 tracing::info!(outcome = outcome.name(), detail = outcome.detail(), event_id, table, row, "handled");
                 match outcome {
-                    Outcome::Deferred { .. } => swept.deferred += 1,
-                    _ => swept.ended += 1,
+                    Outcome::Deferred { .. } => swept.deferred = 1,
+                    _ => swept.ended = 1,
                 }
             }
             Err(error) => {
                 tracing::warn!(%error, table = entry.table, "an owed event could not be worked on");
-                swept.failed += 1;
-                // it must not stand before others for ever
-                let later = self.engine.parts().clock.now().timestamp_millis().saturating_add(30_000);
-                let moved = inbox.reschedule(slip, &entry.again(later, entry.attempts, &error.to_string())).await;
-                if let Err(error) = moved {
+                swept.failed = 1;
+                if let Err(error) = self.put_off(run.inbox, &slip, &entry, &error.to_string()).await {
                     tracing::warn!(%error, "its entry could not be moved either");
                 }
             }
         }
+        swept
+    }
+
+    /// Moves an entry that cannot even be worked on away from the others, for longer each time, and parks it in the end.
+    async fn put_off(&self, inbox: &Inbox, slip: &Slip, entry: &Entry, why: &str) -> Result<(), InboxError> {
+        let (now_ms, limits) = (self.now_ms(), &self.0.limits);
+        let attempts = entry.attempts.saturating_add(1);
+        let too_old = now_ms.saturating_sub(entry.first_ms) > millis(limits.age_max);
+        if attempts >= limits.attempts_max || too_old {
+            let word = if too_old { "too_old" } else { "attempts_exhausted" };
+            inbox.park(&entry.again(now_ms, attempts, why), &format!("{word}: {why}"), now_ms).await?;
+            return inbox.settle(slip).await;
+        }
+        let pause = FAILED_MIN.saturating_mul(1 << entry.attempts.min(8)).min(FAILED_MAX);
+        let later = entry.again(now_ms.saturating_add(millis(pause)), attempts, why);
+        inbox.reschedule(slip, &later).await.map(drop)
     }
 
     async fn purge(&self, deadline: Duration) -> Result<Purged, String> {
-        let parts = self.engine.parts();
-        let limits = &parts.mapping.limits;
-        let before = |age: Duration| {
-            parts.clock.now().timestamp_millis().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
-        };
-        let cursor = self.system.state::<ScanStart>(PURGE_STATE).await.map_err(|error| error.to_string())?;
+        let SweepParts { system, records, clock, limits, .. } = &self.0;
+        let before = |age: Duration| self.now_ms().saturating_sub(millis(age));
+        let cursor = system.state::<ScanStart>(PURGE_STATE).await.map_err(|error| error.to_string())?;
         let request = PurgeRequest {
             start: cursor.map(|stored| stored.record).unwrap_or_default(),
             events_before_ms: before(limits.dedup_window),
@@ -169,15 +403,15 @@ impl Sweeper {
             scanned_max: PURGE_RECORDS,
             deadline,
         };
-        let purged =
-            purge(self.records.as_ref(), parts.clock.as_ref(), &request).await.map_err(|error| error.to_string())?;
+        let purged = purge(records.as_ref(), clock.as_ref(), &request).await.map_err(|error| error.to_string())?;
         if purged.next != request.start {
             let next = purged.next.clone();
-            self.system
-                .update::<ScanStart>(PURGE_STATE, |_| Some(next.clone()))
-                .await
-                .map_err(|error| error.to_string())?;
+            system.update::<ScanStart>(PURGE_STATE, |_| Some(next.clone())).await.map_err(|error| error.to_string())?;
         }
         Ok(purged)
     }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -40,7 +40,8 @@ impl Engine {
             track.partition = Some(job.partition.key().to_owned());
         }
         let _turn = self.locks.turn(job.partition.key(), parts.clock.as_ref(), deadline).await?;
-        let signal = is_signal(job.table, job.event) || is_absence(job.event);
+        // a link says all there is to say about it
+        let signal = job.link.is_none() && (is_signal(job.table, job.event) || is_absence(job.event));
         let touches = |state: &RowState, arrival_ms: i64| {
             if signal {
                 // which of them will be known when the source has answered
@@ -57,7 +58,8 @@ impl Engine {
         };
         let acquire = Acquire { ledger: &parts.ledger, clock, limits, deadline, duplicate_wait };
         let claim = acquire.claim(job.partition.key(), job.event, delivery.arrival_ms, &touches);
-        let (claim, beside) = futures_util::future::join(claim, self.owe_beside(job.event, track, delivery)).await;
+        let (claim, beside) =
+            futures_util::future::join(claim, self.owe_beside(job.event, track, delivery, deadline)).await;
         if let Ok(Some(slip)) = &beside {
             track.slip = Some(slip.clone());
         }
@@ -165,9 +167,14 @@ impl Engine {
             // kept as a whole, when the row is free
             _ if track.whole => {}
             // tried again in a moment, by this very delivery
-            Failure::ParentBusy | Failure::NamesChanged | Failure::AskSource { .. } | Failure::Ledger { .. } => {}
+            Failure::ParentBusy
+            | Failure::NamesChanged
+            | Failure::AskSource { .. }
+            | Failure::TooLarge { .. }
+            | Failure::Ledger { .. } => {}
             Failure::Never { reason } => self.note_parking(job.event, track, delivery, reason).await?,
             Failure::NotNow { .. }
+            | Failure::Paused
             | Failure::OutOfOrder { .. }
             | Failure::Busy { .. }
             | Failure::IdReused
@@ -221,7 +228,10 @@ impl Engine {
         }
         let (done, applied) = match &mut plan {
             Plan::Stale { ties } => (Done::Stale { ties }, None),
-            Plan::Write(columns) if columns.send.is_empty() && (state.exists || job.was_there()) => {
+            // a link goes with either of its rows, so one that is known may be gone
+            Plan::Write(columns)
+                if columns.send.is_empty() && (state.exists || job.was_there()) && job.link.is_none() =>
+            {
                 (Done::Written(columns), Some(Applied::Unchanged))
             }
             Plan::Write(columns) if let Some(link) = &job.link => {

@@ -1,19 +1,18 @@
 //! Getting a row: one turn at a time within this process, one claim at a time among all of them.
 
 use super::failure::Failure;
-use super::pause::{self, jitter};
+use super::pause;
+use crate::chance::{self, jitter};
 use crate::clock::Clock;
 use crate::domain::event::ChangeEvent;
 use crate::domain::mapping::Limits;
 use crate::domain::outcome::Outcome;
 use crate::domain::row::RowState;
-use crate::ledger::claim::{Claim, ClaimRequest, Claimed, Ledger, LedgerError};
-use crate::ledger::store::StoreError;
+use crate::ledger::claim::{Claim, ClaimRequest, Claimed, Ledger};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::OwnedMutexGuard;
-use uuid::Uuid;
 
 /// First and longest pause between two looks at a busy row.
 const LOOK_MIN: Duration = Duration::from_millis(50);
@@ -77,17 +76,14 @@ impl Acquire<'_> {
         arrival_ms: i64,
         touches: &(dyn Fn(&RowState, i64) -> BTreeSet<String> + Sync),
     ) -> Result<Result<Claim, Outcome>, Failure> {
-        let request = ClaimRequest { partition, event, arrival_ms, token: Uuid::new_v4() };
+        let request = ClaimRequest { partition, event, arrival_ms, token: chance::token() };
         let started = self.clock.monotonic();
         let (mut pause, mut failures) = (LOOK_MIN, 0);
         loop {
             let claimed = match self.ledger.claim(&request, touches).await {
                 Ok(claimed) => claimed,
                 // given back to the broker it would return at once and soon die (PROTOCOL R11)
-                Err(
-                    error @ (LedgerError::Store(StoreError::Unavailable { .. } | StoreError::Unknown(_))
-                    | LedgerError::Contended),
-                ) => {
+                Err(error) if error.is_passing() => {
                     failures += 1;
                     let left = self.deadline.saturating_sub(self.clock.monotonic());
                     pause::within(left, failures, None, error).await?;

@@ -3,12 +3,13 @@
 use super::claiming::RowLocks;
 use super::environment::Environment;
 use super::failure::Failure;
-use super::filter;
 use super::job;
 use super::keep::Track;
 use super::parents::KnownRows;
 use super::pause;
-use super::{HandleEvent, RawEvent};
+use super::paused::PauseWatch;
+use super::strangers::Strangers;
+use super::{HandleEvent, Owed, RawEvent};
 use crate::clock::Clock;
 use crate::dataverse::client::Call;
 use crate::dataverse::metadata::cache::Refreshed;
@@ -18,7 +19,7 @@ use crate::domain::event::{ChangeEvent, Operation};
 use crate::domain::mapping::{Mapping, TableMap};
 use crate::domain::outcome::Outcome;
 use crate::domain::schema::TableSchema;
-use crate::inbox::{Entry, Inbox, Raw, Slip};
+use crate::inbox::{Entry, Inbox, InboxError, Raw, Slip};
 use crate::ledger::claim::Ledger;
 use crate::ledger::system::System;
 use async_trait::async_trait;
@@ -29,6 +30,8 @@ use uuid::Uuid;
 
 /// How often an event is mapped anew because the target's names changed under it.
 const REMAPS_MAX: u32 = 2;
+/// Attempts of an owed event that may take as long as a webhook's; later ones get a fifth of that.
+const PATIENT_ATTEMPTS: u32 = 3;
 
 /// What the engine is made of.
 #[derive(Debug)]
@@ -59,13 +62,21 @@ pub struct Engine {
     pub(super) parts: Parts,
     pub(super) locks: RowLocks,
     pub(super) known: KnownRows,
+    pub(super) paused: PauseWatch,
+    pub(super) strangers: Strangers,
 }
 
 impl Engine {
     /// An engine made of these parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts, locks: RowLocks::default(), known: KnownRows::default() }
+        Self {
+            parts,
+            locks: RowLocks::default(),
+            known: KnownRows::default(),
+            paused: PauseWatch::default(),
+            strangers: Strangers::default(),
+        }
     }
 
     /// The parts, for whoever watches (status, doctor).
@@ -76,10 +87,23 @@ impl Engine {
 
     async fn outcome(&self, event: &ChangeEvent, delivery: &Delivery, track: &mut Track) -> Result<Outcome, Failure> {
         let parts = &self.parts;
-        let table = match filter::judge(&parts.mapping, event, &parts.tag, parts.organizations.as_ref()) {
+        let limits = &parts.mapping.limits;
+        let allowed = match delivery.channel {
+            Channel::Webhook => limits.webhook_deadline,
+            Channel::Queue => limits.queue_deadline,
+            // nobody waits for it, but others wait behind it; the more often it failed the less of their time it gets
+            Channel::Inbox if delivery.delivery_count <= PATIENT_ATTEMPTS => limits.webhook_deadline,
+            Channel::Inbox => limits.webhook_deadline / 5,
+        };
+        let deadline = parts.clock.monotonic().saturating_add(allowed);
+        let table = match self.admitted(event, deadline).await? {
             Ok(table) => table,
             Err(ignored) => return Ok(Outcome::Ignored(ignored)),
         };
+        track.partition = job::partition(table, event);
+        if self.is_paused(&table.source, deadline).await? {
+            return Err(Failure::Paused);
+        }
         if event.synchronous && delivery.channel == Channel::Webhook && parts.inbox.is_some() {
             // the sender's user waits for our answer (CONTRACT)
             return Err(Failure::NotNow { reason: "synchronous_step".to_owned(), after: Duration::ZERO });
@@ -89,12 +113,6 @@ impl Engine {
         if track.whole && parts.inbox.is_some() && Self::owes_from_the_start(delivery, track) {
             return Err(Failure::NotNow { reason: "several_links".to_owned(), after: Duration::ZERO });
         }
-        let limits = &parts.mapping.limits;
-        let allowed = match delivery.channel {
-            Channel::Webhook => limits.webhook_deadline,
-            Channel::Queue | Channel::Inbox => limits.queue_deadline,
-        };
-        let deadline = parts.clock.monotonic().saturating_add(allowed);
         let (mut remaps, mut waits) = (0, 0);
         loop {
             let schema = self.schema(&table.target, deadline).await?;
@@ -238,9 +256,10 @@ impl Engine {
             Err(error) => return Err(error),
         };
         // it waited without its row and it is known now where it belongs; or it belongs nowhere
-        let here = match &track.partition {
-            Some(partition) => *partition == entry.partition,
-            None => matches!(report.outcome, Outcome::Deferred { .. }),
+        let here = match (&report.outcome, &track.partition) {
+            (Outcome::Ignored(_), _) => false,
+            (_, Some(partition)) => *partition == entry.partition,
+            (outcome, None) => matches!(outcome, Outcome::Deferred { .. }),
         };
         if !here {
             let ended = self.parts.ledger.end_waiting(&entry.partition, &entry.event_key, &report.outcome).await;
@@ -261,24 +280,65 @@ impl HandleEvent for Engine {
 
     async fn keep_raw(&self, raw: RawEvent, delivery: &Delivery) -> Result<Report, NotHandled> {
         let unfinished = |reason: String| Unfinished { reason, retry_after: Duration::from_secs(60) };
-        let Some(inbox) = &self.parts.inbox else { return Err(unfinished(raw.problem).into()) };
-        let now_ms = self.parts.clock.now().timestamp_millis();
-        let reason = format!("undecodable: {}", raw.problem);
+        let Parts { inbox: Some(inbox), clock, mapping, .. } = &self.parts else {
+            return Err(unfinished(raw.problem).into());
+        };
+        let reason = format!("{}: {}", raw.why.name(), raw.problem);
         let kept = Raw {
             bytes: raw.body,
             headers: raw.headers,
             channel: delivery.channel,
-            first_ms: now_ms,
-            attempts: 0,
+            first_ms: delivery.arrival_ms,
+            attempts: delivery.delivery_count.saturating_sub(1),
             table: String::new(),
             event: None,
         };
-        inbox.park_raw(&kept, &reason, now_ms).await.map_err(|error| unfinished(error.to_string()))?;
+        let allowed = match delivery.channel {
+            Channel::Webhook => Duration::ZERO,
+            // given back it would return at once, and soon not any more (R11)
+            Channel::Queue | Channel::Inbox => mapping.limits.queue_deadline,
+        };
+        let (deadline, mut attempt) = (clock.monotonic().saturating_add(allowed), 0);
+        loop {
+            let error = match inbox.park_raw(&kept, &reason, clock.now().timestamp_millis()).await {
+                Ok(_) => break,
+                Err(error) => error,
+            };
+            let left = deadline.saturating_sub(clock.monotonic());
+            attempt += 1;
+            let passing = matches!(error, InboxError::Unavailable { .. } | InboxError::Unknown(_));
+            let again = Failure::ledger(error.to_string());
+            if !passing || pause::within(left, attempt, None, again).await.is_err() {
+                return Err(unfinished(error.to_string()).into());
+            }
+        }
         Ok(Report {
             outcome: Outcome::Parked { reason },
             event_id: String::new(),
             table: String::new(),
             row: String::new(),
         })
+    }
+
+    async fn put_off_if_paused(&self, slip: &Slip, entry: &Entry) -> Result<bool, InboxError> {
+        self.put_off(slip, entry).await
+    }
+
+    async fn come_back(&self, owed: &Owed, invocation: &str) -> Result<Option<Report>, NotHandled> {
+        let unfinished = |reason: String| Unfinished { reason, retry_after: Duration::from_secs(1) };
+        match owed {
+            Owed::Entry(slip, entry) => self.resume(slip, entry, invocation).await,
+            Owed::Named(name) => {
+                let Some(inbox) = &self.parts.inbox else { return Ok(None) };
+                match inbox.named(name).await.map_err(|error| unfinished(error.to_string()))? {
+                    Some((slip, entry)) => self.resume(&slip, &entry, invocation).await,
+                    None => Ok(None),
+                }
+            }
+        }
+    }
+
+    fn deliveries_max(&self) -> u32 {
+        self.parts.mapping.limits.deliveries_max
     }
 }

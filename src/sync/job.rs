@@ -9,7 +9,7 @@ use crate::domain::delivery::Delivery;
 use crate::domain::event::{ChangeEvent, Link, Operation};
 use crate::domain::groups::Groups;
 use crate::domain::map::{Mapped, MappedRow, Why, map_columns};
-use crate::domain::mapping::{Mapping, TableMap};
+use crate::domain::mapping::{Identity, Mapping, TableMap};
 use crate::domain::outcome::{Ignored, Outcome};
 use crate::domain::partition::Partition;
 use crate::domain::schema::TableSchema;
@@ -33,6 +33,14 @@ pub(super) struct Job<'a> {
     pub(super) differs: Option<BTreeSet<String>>,
     /// The event is about this link and not about a row.
     pub(super) link: Option<LinkJob<'a>>,
+}
+
+/// The ledger partition of an event, where the mapping alone tells it: rows that are known by their GUID. What stops before
+/// it is mapped is then kept where the row's history is.
+pub(super) fn partition(table: &TableMap, event: &ChangeEvent) -> Option<String> {
+    let of_a_row = !matches!(event.operation, Operation::Link(_) | Operation::Unlink(_));
+    let by_id = table.identity == Identity::Id && matches!(event.row, RowRef::Id(_));
+    (of_a_row && by_id).then(|| Partition::of(&table.target, &event.row).key().to_owned())
 }
 
 /// The event's columns that the target does not have, as far as its metadata is known.

@@ -15,7 +15,9 @@
 
 use super::engine::Engine;
 use super::failure::Failure;
-use super::pause::jitter;
+use super::pause;
+use super::paused::PAUSED;
+use crate::chance::jitter;
 use crate::domain::delivery::{Channel, Delivery};
 use crate::domain::event::ChangeEvent;
 use crate::domain::outcome::Outcome;
@@ -63,6 +65,7 @@ impl Engine {
             reason: reason.to_owned(),
             table: event.table.clone(),
             channel: before.map_or(delivery.channel, |entry| entry.channel),
+            handed: 0,
         }
     }
 
@@ -76,12 +79,14 @@ impl Engine {
         alone && track.slip.is_none()
     }
 
-    /// The entry beside the claim.
+    /// The entry beside the claim. While the inbox cannot be reached the delivery waits: sent back it would return at once
+    /// and soon not any more (R11).
     pub(super) async fn owe_beside(
         &self,
         event: &ChangeEvent,
         track: &Track,
         delivery: &Delivery,
+        deadline: Duration,
     ) -> Result<Option<(Slip, Entry)>, Failure> {
         let Some(inbox) = self.parts.inbox.as_ref().filter(|_| Self::owes_from_the_start(delivery, track)) else {
             return Ok(None);
@@ -89,8 +94,15 @@ impl Engine {
         let limits = &self.parts.mapping.limits;
         let after = limits.lease + limits.clock_skew + ABANDONED_AFTER;
         let entry = self.entry(event, track, delivery, after, "claimed");
-        let slip = inbox.owe(&entry).await.map_err(unkept)?;
-        Ok(Some((slip, entry)))
+        let mut attempt = 0;
+        loop {
+            let error = match inbox.owe(&entry).await {
+                Ok(slip) => return Ok(Some((slip, entry))),
+                Err(error) => unkept(error),
+            };
+            attempt += 1;
+            pause::within(deadline.saturating_sub(self.parts.clock.monotonic()), attempt, None, error).await?;
+        }
     }
 
     /// Writes the entry for another try; before the row is given back.
@@ -106,9 +118,14 @@ impl Engine {
         let tried = track.slip.as_ref().map_or(0, |(_, entry)| entry.attempts);
         let attempts = if failure.counts() { tried.saturating_add(1) } else { tried };
         let after = after.max(again_after(attempts));
-        let entry = Entry { attempts, ..self.entry(event, track, delivery, after, &reason) };
-        // what may still land holds its row: it can't be parked before that is over
-        let settled = !matches!(failure, Failure::Unsettled { .. });
+        let mut entry = Entry { attempts, ..self.entry(event, track, delivery, after, &reason) };
+        let paused = matches!(failure, Failure::Paused);
+        // the time that a pause took is not the event's: its age counts from the first try after it
+        if !paused && track.slip.as_ref().is_some_and(|(_, before)| before.reason == PAUSED) {
+            entry.first_ms = self.parts.clock.now().timestamp_millis();
+        }
+        // what may still land holds its row: it can't be parked before that is over; a pause may outlast every limit
+        let settled = !matches!(failure, Failure::Unsettled { .. }) && !paused;
         if let Some(why) = self.exhausted(&entry).filter(|_| settled) {
             return self.note_parking(event, track, delivery, &format!("{why}: {reason}")).await;
         }
@@ -155,10 +172,28 @@ impl Engine {
         delivery: &Delivery,
         failure: Failure,
     ) -> Result<Outcome, Failure> {
+        let Some(inbox) = &self.parts.inbox else { return Err(failure) };
+        match self.keep_as_event(inbox, event, track, delivery, failure).await {
+            // no ledger will ever hold it; a parked payload may be larger
+            Err(Failure::TooLarge { reason }) => {
+                self.park_beside(inbox, event, track, delivery, &reason).await?;
+                Ok(Outcome::Parked { reason })
+            }
+            kept => kept,
+        }
+    }
+
+    async fn keep_as_event(
+        &self,
+        inbox: &Inbox,
+        event: &ChangeEvent,
+        track: &mut Track,
+        delivery: &Delivery,
+        failure: Failure,
+    ) -> Result<Outcome, Failure> {
         if let Some(kept) = track.kept.take() {
             return Ok(kept);
         }
-        let Some(inbox) = &self.parts.inbox else { return Err(failure) };
         if failure.is_of_the_ledger() {
             return Err(failure);
         }
@@ -195,7 +230,20 @@ impl Engine {
         track: &Track,
         delivery: &Delivery,
     ) -> Result<Outcome, Failure> {
-        let entry = self.entry(event, track, delivery, Duration::ZERO, "id_reused");
+        self.park_beside(inbox, event, track, delivery, "id_reused").await?;
+        Err(Failure::ImpostorKept)
+    }
+
+    /// Parks an event outside of the ledger, beside whatever the ledger has under its id.
+    async fn park_beside(
+        &self,
+        inbox: &Inbox,
+        event: &ChangeEvent,
+        track: &Track,
+        delivery: &Delivery,
+        reason: &str,
+    ) -> Result<(), Failure> {
+        let entry = self.entry(event, track, delivery, Duration::ZERO, reason);
         let bytes = serde_json::to_vec(event).map_err(|error| Failure::never(error.to_string()))?;
         let raw = Raw {
             bytes,
@@ -206,8 +254,8 @@ impl Engine {
             table: event.table.clone(),
             event: Some((entry.partition, entry.event_key)),
         };
-        inbox.park_raw(&raw, "id_reused", self.parts.clock.now().timestamp_millis()).await.map_err(unkept)?;
-        Err(Failure::ImpostorKept)
+        inbox.park_raw(&raw, reason, self.parts.clock.now().timestamp_millis()).await.map_err(unkept)?;
+        Ok(())
     }
 }
 

@@ -14,13 +14,16 @@ mod links;
 mod lookups;
 mod parents;
 mod pause;
+pub mod paused;
 mod refused;
+pub mod strangers;
 mod witness;
 mod work;
 mod write;
 
 use crate::domain::delivery::{Delivery, NotHandled, Report};
 use crate::domain::event::ChangeEvent;
+use crate::inbox::{Entry, InboxError, Name, Slip};
 use async_trait::async_trait;
 
 /// Handles one event to its end. Implemented by the engine, and by decorators that pause or count.
@@ -38,15 +41,63 @@ pub trait HandleEvent: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`NotHandled::Unfinished`] when it could not be stored: the sender must keep it.
     async fn keep_raw(&self, raw: RawEvent, delivery: &Delivery) -> Result<Report, NotHandled>;
+
+    /// Comes back to an event that is owed; `invocation` is for logs. `None`: nothing is owed there any more.
+    ///
+    /// # Errors
+    /// [`NotHandled`]: its entry is still in the inbox, as it was or at a later time.
+    async fn come_back(&self, owed: &Owed, invocation: &str) -> Result<Option<Report>, NotHandled>;
+
+    /// Puts an entry off if its table is paused, without a look at its event. Whether it was.
+    ///
+    /// # Errors
+    /// [`InboxError`]: the entry is where it was.
+    async fn put_off_if_paused(&self, _slip: &Slip, _entry: &Entry) -> Result<bool, InboxError> {
+        Ok(false)
+    }
+
+    /// After how many deliveries the broker gives a message up.
+    fn deliveries_max(&self) -> u32;
 }
 
-/// A delivery that could not be understood.
+/// An event that is owed, by its entry in the inbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owed {
+    /// As a sweep found it.
+    Entry(Slip, Entry),
+    /// As a message names it; it may be gone.
+    Named(Name),
+}
+
+/// A delivery that is kept as it came, because nothing else can be done with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawEvent {
+    /// Why, the first word of the reason.
+    pub why: Unusable,
     /// The body, any bytes.
     pub body: Vec<u8>,
     /// Headers or properties that help to understand it; no secrets.
     pub headers: Vec<(String, String)>,
-    /// What was not understood, and where.
+    /// What was not understood, and where; or what went wrong each time.
     pub problem: String,
+}
+
+/// Why a delivery is only kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// It could not be understood.
+    Undecodable,
+    /// It was understood and could not be kept as an event, as often as the broker brought it.
+    DeliveriesExhausted,
+}
+
+impl Unusable {
+    /// The word in reasons.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Undecodable => "undecodable",
+            Self::DeliveriesExhausted => "deliveries_exhausted",
+        }
+    }
 }

@@ -6,9 +6,10 @@
 //! `multi-source`: it is repeated at once. A third duplicate is a real conflict: another row holds a unique key.
 
 use super::failure::Failure;
-use super::pause::{before_next, jitter, race_pause};
+use super::pause::{before_next, race_pause};
 use super::work::Work;
 use super::write::{Attempt, RowToWrite, WriteDone, differing, read};
+use crate::chance::jitter;
 use crate::dataverse::body::{Mode, is_writable};
 use crate::dataverse::error::{DataverseError, Kind};
 use crate::dataverse::metadata::cache::Refreshed;

@@ -160,7 +160,7 @@ impl TableClient {
     /// # Errors
     /// As the single operations, with the index of the one that failed where the service says so.
     pub async fn transact(&self, partition: &Key, ops: Vec<Op>) -> Result<Vec<Option<Etag>>, TablesError> {
-        let boundary = uuid::Uuid::from_u128(rand::random()).to_string();
+        let boundary = crate::chance::token().to_string();
         let body = batch::body(&self.0.endpoint, &self.0.table, partition, &ops, &boundary)?;
         let call = Call {
             content_type: Some(format!("multipart/mixed; boundary=batch_{boundary}")),
@@ -270,7 +270,7 @@ impl TableClient {
                 Disposition::Reread | Disposition::Stop => return Err(error),
             };
             let left = deadline.saturating_sub(self.0.clock.monotonic());
-            let delay = self.0.limits.read_retry.next_delay(attempt, after, left, rand::random());
+            let delay = self.0.limits.read_retry.next_delay(attempt, after, left, crate::chance::jitter());
             let Some(delay) = delay else { return Err(error) };
             tokio::time::sleep(delay).await;
             attempt += 1;

@@ -1,6 +1,7 @@
 //! The engine against the Dataverse stand-in, in one process, on paused time.
 
 mod budget;
+mod crashes;
 mod faults;
 mod fencing;
 mod keeping;

@@ -2,6 +2,7 @@
 
 use crate::support::clock::TokioClock;
 use crate::support::lossy_store::LossyStore;
+use crate::support::trace::Trace;
 use crate::support::wire::Wire;
 use dataverse_sync::clock::Clock;
 use dataverse_sync::config;
@@ -21,7 +22,7 @@ use dataverse_sync::outbound::gate::Gate;
 use dataverse_sync::outbound::gated::Gated;
 use dataverse_sync::sim::dataverse::sample::sample_schema;
 use dataverse_sync::sim::dataverse::{
-    Collector, Environment, Image, Origin, RaisedEvent, Settings, Sink, Step, difference,
+    Collector, Environment, Image, Message, Origin, RaisedEvent, Settings, Sink, Step, difference,
 };
 use dataverse_sync::sync::HandleEvent;
 use dataverse_sync::sync::engine::{Engine, Parts};
@@ -36,7 +37,7 @@ use uuid::Uuid;
 pub const PLAIN: &str = "version = 1\n[tables.account]\n[tables.contact]\n[tables.salesorder]\n";
 
 /// Tables that the source raises events for.
-const TABLES: [&str; 3] = ["account", "contact", "salesorder"];
+pub const TABLES: [&str; 3] = ["account", "contact", "salesorder"];
 
 /// A world.
 pub struct World {
@@ -49,6 +50,10 @@ pub struct World {
     pub inbox: Option<Arc<dyn dataverse_sync::inbox::store::Store>>,
     /// Named leases and states, if the world has a place for them.
     pub states: Option<Arc<dyn StateStore>>,
+    /// Every request, to whomever.
+    pub trace: Trace,
+    /// Whether instances may ask the source.
+    pub has_source: bool,
     collector: Collector,
     person: Origin,
 }
@@ -66,6 +71,16 @@ impl World {
 
     /// A world with this ledger.
     pub fn on(store: Arc<LossyStore>, toml: &str, target: impl FnOnce(&mut Settings)) -> Self {
+        Self::whose_events(Some(Image::All), store, toml, target)
+    }
+
+    /// A world whose events carry this post-image.
+    pub fn whose_events(
+        carry: Option<Image>,
+        store: Arc<LossyStore>,
+        toml: &str,
+        target: impl FnOnce(&mut Settings),
+    ) -> Self {
         let mapping = config::file::compile("sync.toml", toml).unwrap();
         let environment = |number: u128, more: &mut dyn FnMut(&mut Settings)| {
             let mut settings = Settings::new(Uuid::from_u128(number), sample_schema());
@@ -83,10 +98,25 @@ impl World {
         let collector = Collector::default();
         for (n, table) in TABLES.iter().enumerate() {
             let step = Step::new(Uuid::from_u128(100 + n as u128), table, Sink::Collect(collector.clone()));
-            source.subscribe(step.image(Image::All));
+            source.subscribe(match &carry {
+                Some(image) => step.image(image.clone()),
+                None => step,
+            });
         }
         let person = source.person();
-        Self { source, target, store, clock: TokioClock::new(0), mapping, inbox: None, states: None, collector, person }
+        Self {
+            source,
+            target,
+            store,
+            clock: TokioClock::new(0),
+            mapping,
+            inbox: None,
+            states: None,
+            trace: Trace::new(),
+            has_source: true,
+            collector,
+            person,
+        }
     }
 
     /// An instance of the handler: caches of its own, the ledger shared.
@@ -102,9 +132,10 @@ impl World {
     /// An instance with a clock of its own.
     pub fn instance_at(&self, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Engine {
         let limits = &self.mapping.limits;
-        let environment = |stand_in: &Environment| {
+        let environment = |name: &'static str, stand_in: &Environment| {
             let gate = Gate::new(Arc::clone(&clock), 8);
-            let gated = Gated::new(Arc::new(Wire(stand_in.clone())), gate.clone(), Arc::clone(&clock));
+            let wire = Wire { to: stand_in.clone(), name, trace: self.trace.clone() };
+            let gated = Gated::new(Arc::new(wire), gate.clone(), Arc::clone(&clock));
             let client_limits = ClientLimits { request_timeout: limits.request_timeout, ..ClientLimits::default() };
             let url = EnvironmentUrl::parse(&stand_in.world().base_url).unwrap();
             let client = Dataverse::new(url, Arc::new(NoToken), Arc::new(gated), Arc::clone(&clock), client_limits);
@@ -116,12 +147,18 @@ impl World {
             ledger: Ledger::new(store, Arc::clone(&clock), ledger_limits),
             inbox: self.inbox.clone().map(Inbox::new),
             system: self.states.clone().map(|states| System::new(states, Arc::clone(&clock), limits.clock_skew)),
-            target: environment(&self.target),
-            source: Some(environment(&self.source)),
+            target: environment("target", &self.target),
+            source: self.has_source.then(|| environment("source", &self.source)),
             clock,
             tag: "dataverse-sync".to_owned(),
             organizations: None,
         })
+    }
+
+    /// From now on links raise events too.
+    pub fn watch_links(&self) {
+        let step = Step::new(Uuid::from_u128(900), "account", Sink::Collect(self.collector.clone()));
+        self.source.subscribe(step.messages(&[Message::Associate, Message::Disassociate]));
     }
 
     pub fn create(&self, table: &str, body: Value) -> Uuid {

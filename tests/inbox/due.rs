@@ -20,6 +20,7 @@ pub fn entry(row: &str, event: &str, due_ms: i64) -> Entry {
         reason: "target_unreachable".to_owned(),
         table: "account".to_owned(),
         channel: Channel::Webhook,
+        handed: 0,
     }
 }
 

@@ -1,7 +1,7 @@
 //! A store of entries that loses answers on command, after the effect or before it, and counts.
 
 use async_trait::async_trait;
-use dataverse_sync::inbox::store::{Cursor, Page, Place, Range, Slip, Store, Stored};
+use dataverse_sync::inbox::store::{Cursor, Move, Page, Place, Range, Slip, Store, Stored};
 use dataverse_sync::inbox::{Inbox, InboxError};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -66,6 +66,18 @@ impl Store for Lossy {
             Fault::None => self.inner.put(place, text, payload).await,
             Fault::AfterEffect => {
                 self.inner.put(place, text, payload).await?;
+                unknown()
+            }
+            Fault::BeforeEffect => unknown(),
+            Fault::Refused => refused(),
+        }
+    }
+
+    async fn shift(&self, moves: &[Move]) -> Result<Option<Vec<Slip>>, InboxError> {
+        match self.next() {
+            Fault::None => self.inner.shift(moves).await,
+            Fault::AfterEffect => {
+                self.inner.shift(moves).await?;
                 unknown()
             }
             Fault::BeforeEffect => unknown(),

@@ -7,5 +7,8 @@ pub mod faulty;
 #[cfg(unix)]
 pub mod handler;
 pub mod lossy_store;
+pub mod process;
+pub mod rough;
 pub mod slow_store;
+pub mod trace;
 pub mod wire;

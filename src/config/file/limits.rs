@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// The keys, as CONTRACT names them.
-pub const KEYS: [&str; 12] = [
+pub const KEYS: [&str; 13] = [
     "lease",
     "settle",
     "request_timeout",
@@ -19,6 +19,7 @@ pub const KEYS: [&str; 12] = [
     "clock_skew",
     "max_in_flight",
     "attempts_max",
+    "deliveries_max",
     "age_max",
     "dedup_window",
     "tombstones",
@@ -51,6 +52,10 @@ pub fn read(section: Option<&Section<'_>>, report: &mut Report<'_>) -> Limits {
     }
     if let Some(count) = read.count("attempts_max", 1..=10_000) {
         limits.attempts_max = count;
+    }
+    // Service Bus allows a MaxDeliveryCount up to 2 000
+    if let Some(count) = read.count("deliveries_max", 1..=2_000) {
+        limits.deliveries_max = count;
     }
     relations(&limits, section, report);
     limits

@@ -207,6 +207,10 @@ pub struct Limits {
     /// Attempts before an event is parked, 1 to 10000.
     #[schemars(range(min = 1, max = 10000), extend("default" = 50))]
     pub attempts_max: Option<u32>,
+    /// The queue's maximum delivery count, 1 to 2000: one delivery before it a message that cannot be kept otherwise is
+    /// parked as it came.
+    #[schemars(range(min = 1, max = 2000), extend("default" = 10))]
+    pub deliveries_max: Option<u32>,
     /// Age at which an event that could not be applied is parked, 1s to 365d.
     #[schemars(extend("default" = "7d"))]
     pub age_max: Option<Span>,

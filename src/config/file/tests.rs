@@ -150,6 +150,7 @@ duplicate_wait = "5s"
 clock_skew = "5s"
 max_in_flight = 8                 # per instance and environment; adapts, honours x-ms-dop-hint
 attempts_max = 50                 # then parked
+deliveries_max = 10               # the queue's MaxDeliveryCount
 age_max = "7d"                    # then parked
 dedup_window = "14d"              # how long event ids are kept
 tombstones = "180d"
