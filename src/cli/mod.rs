@@ -10,6 +10,7 @@ mod history;
 mod parked;
 mod pause;
 mod place;
+mod reconcile;
 mod serve;
 
 use crate::config;
@@ -63,6 +64,13 @@ pub enum Command {
     Pause(pause::Arguments),
     /// Apply again what `pause` had stored
     Resume(pause::Arguments),
+    /// Compare source and target, and mend what differs
+    ///
+    /// Without --full, what has changed at the source since the last run; the first time all rows. Each difference goes through
+    /// the same engine as live events, so this may run while they flow. A run that was interrupted goes on where it was.
+    ///
+    /// Exit code 0: done; with --dry-run: both sides are equal. 1: something is left to do, or differs.
+    Reconcile(reconcile::Arguments),
 }
 
 /// Why a command did not do what it should.
@@ -97,6 +105,7 @@ fn run(command: Command, environment: &BTreeMap<String, String>) -> Result<(), T
         Command::Parked(command) => parked::parked(&command, environment),
         Command::Pause(arguments) => pause::pause(&arguments, environment),
         Command::Resume(arguments) => pause::resume(&arguments, environment),
+        Command::Reconcile(arguments) => reconcile::reconcile(&arguments, environment),
     }
 }
 

@@ -10,6 +10,7 @@ mod orders;
 mod owed;
 mod parents;
 mod race;
+mod reconcile;
 mod types;
 mod witness;
 mod world;

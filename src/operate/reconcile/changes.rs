@@ -39,11 +39,10 @@ impl Run<'_> {
             (_, None) => return Ok(Expired::Yes("there is none".to_owned())),
         };
         loop {
+            let (selection, from) = (ids_only(table, self.options), &link);
             let (client, name) = (&self.lookups.source.environment.client, table.map.source.as_str());
-            let page = self
-                .lookups
-                .source
-                .ask(name, async |call| client.changes(call, ids_only(table, self.options), Some(&link)).await);
+            let page =
+                self.lookups.source.ask(name, |call| async move { client.changes(&call, selection, Some(from)).await });
             let page = match page.await {
                 Ok(page) => page,
                 Err(ReadError::Failed(error)) if wants_new_beginning(&error) => {

@@ -10,6 +10,7 @@ use super::rows::absence;
 use super::run::{Finding, Run, Stopped, fingerprint, new_report};
 use super::saved::{Round, Saved, Step, Store, Taken};
 use super::table::Table;
+use super::tick::FULL_EVERY;
 use super::walk::{Position, Walk, WalkError};
 use super::{CannotReconcile, Options, Reconciler, dry, links};
 use crate::dataverse::pages::{Link, Selection};
@@ -127,6 +128,9 @@ impl Run<'_> {
         if !full && saved.round.is_none() {
             report.because = self.why_all(table, &saved, same);
             full = report.because.is_some();
+            if full && self.was_full_lately(table, &saved) {
+                return Ok(());
+            }
         }
         full |= saved.round.as_ref().is_some_and(|round| !matches!(round.step, Step::Changes { .. }));
         if !full {
@@ -153,6 +157,16 @@ impl Run<'_> {
             (_, false) if saved.full_ms.is_some() => Some("what is compared has changed".to_owned()),
             _ => Some("there is no delta link yet".to_owned()),
         }
+    }
+
+    /// Whether a table that tracks no changes was compared as a whole less than a day ago, and that is often enough.
+    fn was_full_lately(&self, table: &Table<'_>, saved: &Saved) -> bool {
+        let now_ms = self.reconciler.engine.parts().clock.now().timestamp_millis();
+        let lately = saved.full_ms.is_some_and(|ms| {
+            let ago = Duration::from_millis(u64::try_from(now_ms.saturating_sub(ms)).unwrap_or(0));
+            ago < FULL_EVERY
+        });
+        self.options.rarely && !table.source_facts.change_tracking && lately
     }
 
     async fn mend_all(
@@ -222,11 +236,9 @@ impl Run<'_> {
         if next.is_none() {
             self.meter.begin(&table.map.source, "tracking", 0, None);
         }
+        let (selection, from) = (ids_only(table, self.options), next.as_ref());
         let (client, name) = (&self.lookups.source.environment.client, table.map.source.as_str());
-        let page = self
-            .lookups
-            .source
-            .ask(name, async |call| client.changes(call, ids_only(table, self.options), next.as_ref()).await);
+        let page = self.lookups.source.ask(name, |call| async move { client.changes(&call, selection, from).await });
         let page = page.await?;
         let seen = u64::try_from(page.rows.len()).unwrap_or(u64::MAX);
         self.meter.add(seen);

@@ -84,10 +84,8 @@ async fn prepare<'a>(
 
 async fn link_table(run: &Run<'_>, source: bool, facts: &LinkFacts) -> Result<LinkTable, ReadError> {
     let reader = if source { run.lookups.source } else { run.lookups.target };
-    let names = BTreeSet::from([facts.table.clone()]);
-    let sets = reader
-        .ask_metadata(&facts.table, async |call| reader.environment.schemas.entity_sets(call, &names).await)
-        .await?;
+    let (names, schemas) = (&BTreeSet::from([facts.table.clone()]), &reader.environment.schemas);
+    let sets = reader.ask_metadata(&facts.table, |call| async move { schemas.entity_sets(&call, names).await }).await?;
     let entity_set = sets.get(&facts.table).cloned().unwrap_or_else(|| format!("{}set", facts.table));
     let (name, first, second) = (facts.table.clone(), facts.first.clone(), facts.second.clone());
     Ok(LinkTable { name, entity_set, first, second })
@@ -115,7 +113,7 @@ impl Side {
         while self.links.is_empty() && (!self.started || self.next.is_some()) {
             let (client, next) = (&reader.environment.client, self.next.as_ref());
             let page: Page<(Uuid, Uuid)> = reader
-                .ask(&table.name, async |call| client.links(call, table, run.options.page_rows, next).await)
+                .ask(&table.name, |call| async move { client.links(&call, table, run.options.page_rows, next).await })
                 .await?;
             (self.next, self.started, self.at) = (page.next, true, page.at);
             *count += u64::try_from(page.rows.len()).unwrap_or(u64::MAX);
@@ -149,7 +147,8 @@ async fn compare(
         let (link, present) = match (here, there) {
             (None, None) => break,
             (Some(here), Some(there)) if here == there => {
-                (source.links.pop_front(), target.links.pop_front());
+                source.links.pop_front();
+                target.links.pop_front();
                 meter.add(1);
                 continue;
             }

@@ -2,6 +2,7 @@
 //! from the memory of both environments, so that a run asks once for each user or currency and not once for each row.
 
 use super::read::{ReadError, Reader};
+use crate::dataverse::client::Call;
 use crate::dataverse::read::Match;
 use crate::dataverse::resolve::ResolveError;
 use crate::domain::mapping::{Identity, LookupRule, Mapping, TableMap};
@@ -50,7 +51,7 @@ impl<'a> Lookups<'a> {
     async fn remembered(
         &self,
         question: Question,
-        ask: impl Future<Output = Result<Option<Uuid>, ReadError>>,
+        ask: impl Future<Output = Result<Option<Uuid>, ReadError>> + Send,
     ) -> Result<Option<Uuid>, ReadError> {
         let known =
             |memory: &Self| memory.remembered.lock().unwrap_or_else(PoisonError::into_inner).get(&question).copied();
@@ -124,31 +125,35 @@ impl<'a> Lookups<'a> {
     async fn by_column(&self, reference: &Reference, id: Uuid, column: &str) -> Result<Option<Uuid>, ReadError> {
         let own = self.mapping.by_target(&reference.table).map_or(reference.table.as_str(), |map| &map.source);
         let resolver = &self.source.environment.resolver;
-        let value = asked(self.source, own, async |call| resolver.value_of(call, own, id, column).await).await?;
+        let value =
+            asked(self.source, own, |call| async move { resolver.value_of(&call, own, id, column).await }).await?;
         let part = match value {
             Some(Value::Text(text)) => Uuid::try_parse(&text).map_or_else(|_| KeyPart::Text(text), KeyPart::Guid),
             Some(Value::Number(number)) => KeyPart::Number(number),
             _ => return Ok(None),
         };
-        let (resolver, table) = (&self.target.environment.resolver, reference.table.as_str());
+        let (resolver, table, part) = (&self.target.environment.resolver, reference.table.as_str(), &part);
         let found =
-            asked(self.target, table, async |call| resolver.find_by_column(call, table, column, &part).await).await?;
+            asked(self.target, table, |call| async move { resolver.find_by_column(&call, table, column, part).await })
+                .await?;
         Ok(one(found))
     }
 
     async fn currency(&self, id: Uuid) -> Result<Option<Uuid>, ReadError> {
         let resolver = &self.source.environment.resolver;
-        let code =
-            asked(self.source, CURRENCY, async |call| resolver.value_of(call, CURRENCY, id, "isocurrencycode").await);
+        let code = asked(self.source, CURRENCY, |call| async move {
+            resolver.value_of(&call, CURRENCY, id, "isocurrencycode").await
+        });
         let Some(Value::Text(code)) = code.await? else { return Ok(None) };
-        let resolver = &self.target.environment.resolver;
-        Ok(one(asked(self.target, CURRENCY, async |call| resolver.currency(call, &code).await).await?))
+        let (resolver, code) = (&self.target.environment.resolver, code.as_str());
+        Ok(one(asked(self.target, CURRENCY, |call| async move { resolver.currency(&call, code).await }).await?))
     }
 
     async fn existing(&self, table: &str, id: Uuid) -> Result<Option<Uuid>, ReadError> {
         let resolver = &self.target.environment.resolver;
         let asked = async {
-            let there = asked(self.target, table, async |call| resolver.exists(call, table, id).await).await?;
+            let there =
+                asked(self.target, table, |call| async move { resolver.exists(&call, table, id).await }).await?;
             Ok(there.then_some(id))
         };
         self.remembered((format!("in {table}"), id), asked).await
@@ -163,15 +168,21 @@ fn one(found: Match) -> Option<Uuid> {
 }
 
 /// Asks with patience.
-async fn asked<T>(
+async fn asked<T, F>(
     reader: &Reader<'_>,
     table: &str,
-    request: impl AsyncFn(&crate::dataverse::client::Call) -> Result<T, ResolveError>,
-) -> Result<T, ReadError> {
+    request: impl Fn(Call) -> F + Send + Sync,
+) -> Result<T, ReadError>
+where
+    F: Future<Output = Result<T, ResolveError>> + Send,
+{
+    let request = &request;
     let asked = reader
-        .ask(table, async |call| match request(call).await {
-            Err(ResolveError::Request(error)) => Err(error),
-            other => Ok(other),
+        .ask(table, |call| async move {
+            match request(call).await {
+                Err(ResolveError::Request(error)) => Err(error),
+                other => Ok(other),
+            }
         })
         .await?;
     asked.map_err(|error| match error {

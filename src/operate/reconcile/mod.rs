@@ -36,6 +36,7 @@ pub mod rows;
 mod run;
 pub mod saved;
 pub mod table;
+mod tick;
 pub mod walk;
 
 use crate::dataverse::pages::PAGE_ROWS_MAX;
@@ -59,6 +60,8 @@ pub struct Options {
     pub page_rows: u32,
     /// When to stop; the run goes on from there another time. `None`: at its end.
     pub budget: Option<Duration>,
+    /// A table that tracks no changes is compared as a whole once a day at most.
+    pub rarely: bool,
     /// How long after the first look a dry run looks at what differs a second time. Default 3 s: events that were under way
     /// have arrived by then, as a rule.
     pub second_look: Duration,
@@ -73,6 +76,7 @@ impl Default for Options {
             values: false,
             page_rows: PAGE_ROWS_MAX,
             budget: None,
+            rarely: false,
             second_look: Duration::from_secs(3),
         }
     }

@@ -74,11 +74,10 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn ask<T>(
-        &self,
-        table: &str,
-        request: impl AsyncFn(&Call) -> Result<T, DataverseError>,
-    ) -> Result<T, ReadError> {
+    pub async fn ask<T, F>(&self, table: &str, request: impl Fn(Call) -> F + Send + Sync) -> Result<T, ReadError>
+    where
+        F: Future<Output = Result<T, DataverseError>> + Send,
+    {
         let until = self.clock.monotonic().saturating_add(PATIENCE);
         let until = self.deadline.map_or(until, |deadline| deadline.min(until));
         let mut attempt: u32 = 0;
@@ -88,7 +87,7 @@ impl<'a> Reader<'a> {
             self.requests.fetch_add(1, Ordering::Relaxed);
             // a token may have to be fetched first
             let latest_end = self.clock.monotonic().saturating_add(self.request_timeout.saturating_mul(3));
-            let error = match request(&Call::until(latest_end)).await {
+            let error = match request(Call::until(latest_end)).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
@@ -117,15 +116,21 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn ask_metadata<T>(
+    pub async fn ask_metadata<T, F>(
         &self,
         table: &str,
-        request: impl AsyncFn(&Call) -> Result<T, MetadataError>,
-    ) -> Result<T, ReadError> {
+        request: impl Fn(Call) -> F + Send + Sync,
+    ) -> Result<T, ReadError>
+    where
+        F: Future<Output = Result<T, MetadataError>> + Send,
+    {
+        let request = &request;
         let asked = self
-            .ask(table, async |call| match request(call).await {
-                Err(MetadataError::Request(error)) => Err(error),
-                other => Ok(other),
+            .ask(table, |call| async move {
+                match request(call).await {
+                    Err(MetadataError::Request(error)) => Err(error),
+                    other => Ok(other),
+                }
             })
             .await?;
         asked.map_err(ReadError::Metadata)

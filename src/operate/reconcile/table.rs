@@ -97,13 +97,6 @@ impl<'a> Table<'a> {
         target: &Reader<'_>,
         page_rows: u32,
     ) -> Result<Self, ReadError> {
-        let schema = async |reader: &Reader<'_>, name: &str| {
-            reader.ask_metadata(name, async |call| reader.environment.schemas.get(call, name).await).await
-        };
-        let facts = async |reader: &Reader<'_>, schema: &TableSchema, limits: bool| {
-            let client = &reader.environment.client;
-            reader.ask_metadata(&schema.name, async |call| client.table_facts(call, schema, limits).await).await
-        };
         let (source_schema, target_schema) = (schema(source, &map.source).await?, schema(target, &map.target).await?);
         let source_facts = facts(source, &source_schema, false).await?;
         let target_facts = facts(target, &target_schema, true).await?;
@@ -231,6 +224,16 @@ impl<'a> Table<'a> {
     }
 }
 
+async fn schema(reader: &Reader<'_>, name: &str) -> Result<Arc<TableSchema>, ReadError> {
+    let schemas = &reader.environment.schemas;
+    reader.ask_metadata(name, |call| async move { schemas.get(&call, name).await }).await
+}
+
+async fn facts(reader: &Reader<'_>, schema: &TableSchema, limits: bool) -> Result<TableFacts, ReadError> {
+    let client = &reader.environment.client;
+    reader.ask_metadata(&schema.name, |call| async move { client.table_facts(&call, schema, limits).await }).await
+}
+
 /// An event that says what a row has.
 pub(super) fn row_event(table: &str, id: Uuid, columns: Columns) -> ChangeEvent {
     let name = format!("{table}:{id}");
@@ -254,29 +257,23 @@ fn unnamed() -> EventId {
     EventId::new(None, "reconcile").expect("nine bytes")
 }
 
-/// The tables in an order in which parents come before the rows that refer to them, as far as lookups allow it: where they go
-/// in a circle the first by name begins, and placeholders do the rest.
+/// The tables in an order in which parents come before the rows that refer to them, as far as lookups allow it. Where they go
+/// in a circle the one that waits for the fewest others begins, the first by name of several; placeholders do the rest.
 #[must_use]
 pub fn parents_first<'a>(lookups: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Vec<&'a str> {
-    fn visit<'a>(
-        table: &'a str,
-        lookups: &BTreeMap<&'a str, BTreeSet<&'a str>>,
-        seen: &mut BTreeSet<&'a str>,
-        order: &mut Vec<&'a str>,
-    ) {
-        if !seen.insert(table) {
-            return;
-        }
-        for &parent in lookups.get(table).into_iter().flatten() {
-            visit(parent, lookups, seen, order);
-        }
-        order.push(table);
+    let mut waiting: BTreeMap<&str, BTreeSet<&str>> = lookups
+        .iter()
+        .map(|(&table, parents)| {
+            let parents = parents.iter().copied().filter(|parent| *parent != table && lookups.contains_key(parent));
+            (table, parents.collect())
+        })
+        .collect();
+    let mut order = Vec::with_capacity(waiting.len());
+    while let Some(next) = waiting.iter().min_by_key(|(_, parents)| parents.len()).map(|(table, _)| *table) {
+        waiting.remove(next);
+        waiting.values_mut().for_each(|parents| drop(parents.remove(next)));
+        order.push(next);
     }
-    let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
-    for &table in lookups.keys() {
-        visit(table, lookups, &mut seen, &mut order);
-    }
-    order.retain(|table| lookups.contains_key(table));
     order
 }
 
@@ -298,8 +295,8 @@ mod tests {
             assert_eq!(parents_first(&lookups), expected);
         };
         check(&[("a", &["c"]), ("b", &["a"]), ("c", &[])], &["c", "a", "b"]);
-        check(&[("account", &["account", "contact"]), ("contact", &["account"])], &["contact", "account"]);
+        check(&[("account", &["account", "contact"]), ("contact", &["account"])], &["account", "contact"]);
         check(&[("order", &["contact", "systemuser"]), ("contact", &[])], &["contact", "order"]);
-        check(&[("a", &["b"]), ("b", &["c"]), ("c", &["a"])], &["c", "b", "a"]);
+        check(&[("a", &["b"]), ("b", &["c"]), ("c", &["a"])], &["a", "c", "b"]);
     }
 }

@@ -335,7 +335,8 @@ async fn page(
 ) -> Result<Option<Page<TargetRow>>, ReadError> {
     let Some(from) = from else { return Ok(None) };
     let client = &reader.environment.client;
-    let page = reader.ask(&selection.schema.name, async |call| client.rows(call, selection, from.as_ref()).await);
+    let page =
+        reader.ask(&selection.schema.name, |call| async move { client.rows(&call, selection, from.as_ref()).await });
     page.await.map(Some)
 }
 
@@ -351,7 +352,7 @@ pub(super) async fn find(
     let ids: Vec<Uuid> =
         wanted.iter().filter_map(|row| if let RowRef::Id(id) = row { Some(*id) } else { None }).collect();
     for ids in ids.chunks(IDS_MAX) {
-        let page = reader.ask(name, async |call| client.rows_by_ids(call, selection, ids).await).await?;
+        let page = reader.ask(name, |call| async move { client.rows_by_ids(&call, selection, ids).await }).await?;
         *at = at.or(page.at);
         found.extend(page.rows);
     }
@@ -359,7 +360,8 @@ pub(super) async fn find(
         wanted.iter().filter_map(|row| if let RowRef::Key(parts) = row { Some(parts.clone()) } else { None }).collect();
     let mut rest = keys.as_slice();
     while !rest.is_empty() {
-        let (page, asked) = reader.ask(name, async |call| client.rows_by_keys(call, selection, rest).await).await?;
+        let (page, asked) =
+            reader.ask(name, |call| async move { client.rows_by_keys(&call, selection, rest).await }).await?;
         *at = at.or(page.at);
         found.extend(page.rows);
         rest = rest.get(asked.max(1)..).unwrap_or_default();
