@@ -10,6 +10,7 @@ pub mod handler;
 pub mod lossy_store;
 pub mod process;
 pub mod rough;
+pub mod rough_bus;
 pub mod slow_store;
 pub mod trace;
 pub mod wire;

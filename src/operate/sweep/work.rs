@@ -5,6 +5,7 @@ use super::{Run, Sweeper, Swept, millis};
 use crate::domain::outcome::Outcome;
 use crate::inbox::{Entry, Inbox, InboxError, Slip};
 use crate::sync::Owed;
+use crate::sync::paused::PAUSED;
 use futures_util::{StreamExt, stream};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -67,6 +68,8 @@ impl Sweeper {
     async fn put_off(&self, inbox: &Inbox, slip: &Slip, entry: &Entry, why: &str) -> Result<(), InboxError> {
         let (now_ms, limits) = (self.now_ms(), &self.0.limits);
         let attempts = entry.attempts.saturating_add(1);
+        // the time that a pause took is not the event's
+        let entry = &Entry { first_ms: if entry.reason == PAUSED { now_ms } else { entry.first_ms }, ..entry.clone() };
         let too_old = now_ms.saturating_sub(entry.first_ms) > millis(limits.age_max);
         if attempts >= limits.attempts_max || too_old {
             let word = if too_old { "too_old" } else { "attempts_exhausted" };
