@@ -43,7 +43,7 @@ fn holds(suite: &str, test: &str) -> bool {
         ["ledger", "inbox"].into_iter().find(|folder| modules.starts_with(&format!("{folder}::stores::")));
     let listed = suite_of_stores.map(|folder| {
         // one test per case and store: made by a macro from a list
-        let list = read(&format!("tests/{folder}/stores.rs"));
+        let list = read(format!("tests/{folder}/stores.rs"));
         list.lines().any(|line| line.trim() == name)
     });
     let files: Vec<String> = if let Some(folder) = suite_of_stores {
