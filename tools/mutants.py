@@ -88,6 +88,8 @@ def environment():
         "CARGO_TERM_COLOR": "never",
         "PROPTEST_DISABLE_FAILURE_PERSISTENCE": "1",
         "RUST_BACKTRACE": "0",
+        # enough to meet everything once; a broken safety shows in the first dozens
+        "WORLDS": "150",
     }
 
 

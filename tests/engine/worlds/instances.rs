@@ -19,7 +19,7 @@ use dataverse_sync::sim::dataverse::RaisedEvent;
 use dataverse_sync::sync::engine::Engine;
 use dataverse_sync::sync::{HandleEvent, Owed};
 use futures_util::StreamExt;
-use futures_util::future::{Either, join, join_all, join3, select};
+use futures_util::future::{Either, LocalBoxFuture, join, join_all, join3, select};
 use futures_util::stream::{self, FuturesUnordered};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -184,7 +184,7 @@ impl<'a> Instances<'a> {
         webhook: bool,
         count: u32,
         random: &mut StdRng,
-    ) -> Pin<Box<dyn Future<Output = Option<Result<Report, NotHandled>>> + '_>> {
+    ) -> LocalBoxFuture<'_, Option<Result<Report, NotHandled>>> {
         let delivery = Delivery {
             channel: if webhook { Channel::Webhook } else { Channel::Queue },
             ..delivery(if webhook { 1 } else { count })
