@@ -92,3 +92,20 @@ fn mutations_have_names_reasons_and_the_rules_they_break() {
         assert!(ids.insert(id.clone()), "two mutations are called {id}");
     }
 }
+
+#[test]
+fn the_protocols_own_mutations_are_in_the_catalogue() {
+    let ids: BTreeSet<String> = catalogue().into_iter().map(|mutation| mutation.id).collect();
+    let page = read("tests/README.md");
+    let table = page.split("| mutation in PROTOCOL | entries |").nth(1).unwrap();
+    let rows: Vec<&str> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() >= 25, "{rows:?}");
+    for row in rows {
+        let entries = row.trim_matches('|').split('|').next_back().unwrap();
+        let named: Vec<&str> = entries.split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "{row}");
+        for id in named {
+            assert!(ids.contains(id), "tests/README.md names {id}, which is no mutation");
+        }
+    }
+}
