@@ -253,7 +253,6 @@ async fn a_placeholder_of_a_table_with_required_columns_needs_what_the_mapping_s
         assert_eq!(world.target.rows("salesorderdetail").len(), 1);
     }
 }
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_lookup_that_the_target_cleared_with_its_parent_is_written_again_for_the_parents_next_life() {
