@@ -200,8 +200,8 @@ async fn duplicates_stale_deletes_and_rows_that_were_never_there_do_not_count() 
         assert_eq!(all(&instance, &deletes[n..=n]).await, [DELETED], "never there");
     }
     all(&instance, &made[4..]).await;
-    for n in 4..6 {
-        let twice = [deletes[n].clone(), deletes[n].clone(), deletes[n].clone()];
+    for delete in &deletes[4..6] {
+        let twice = [delete.clone(), delete.clone(), delete.clone()];
         let duplicate = "duplicate: applied: deleted";
         assert_eq!(all(&instance, &twice).await, [DELETED, duplicate, duplicate]);
     }
