@@ -304,7 +304,8 @@ impl Engine {
             (Some(Applied::Deleted), RowRef::Key(_)) => {}
             (Some(_), _) => {
                 next.exists = true;
-                (next.key, next.wanted) = (key, None);
+                // a row that is only set inactive lets its key go: whoever gets that in the source takes the row over
+                (next.key, next.wanted) = (key.filter(|_| applied != Some(Applied::Deactivated)), None);
                 next.placeholder_ms = None;
                 next.target = row.known_id.or(match &job.row {
                     RowRef::Id(id) => Some(*id),
