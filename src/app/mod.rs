@@ -1,17 +1,18 @@
 //! The composition root: settings become parts, parts become a running handler. Decides nothing else.
 
 pub mod compose;
+pub mod desk;
 pub mod examine;
 
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::domain::decode::DecodeLimits;
 use crate::functions;
+pub use crate::functions::Running;
 use crate::host::dispatch::Dispatch;
 use crate::host::drain::DrainLimits;
 pub use crate::host::drain::End;
 use crate::host::server;
-use crate::operate::sweep::Sweeper;
 use crate::secret::Secret;
 use crate::sync::HandleEvent;
 use futures_util::{Stream, stream};
@@ -105,7 +106,7 @@ impl App {
     pub async fn serve<S>(
         self,
         engine: &Engine,
-        sweeper: Option<Arc<Sweeper>>,
+        running: Option<Running>,
         clock: Arc<dyn Clock>,
         signals: S,
     ) -> Result<End, AppError>
@@ -113,7 +114,7 @@ impl App {
         S: Stream<Item = ()> + Send + Unpin,
     {
         let Self { listener, settings } = self;
-        let functions = functions::all(engine, sweeper, settings.webhook_secrets, settings.decode);
+        let functions = functions::all(engine, running, settings.webhook_secrets, settings.decode);
         Ok(server::serve(listener, Dispatch::new(functions, clock), settings.drain, signals).await?)
     }
 }

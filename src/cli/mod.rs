@@ -6,6 +6,10 @@
 #[cfg(feature = "sim")]
 mod demo;
 mod doctor;
+mod history;
+mod parked;
+mod pause;
+mod place;
 mod serve;
 
 use crate::config;
@@ -50,6 +54,15 @@ pub enum Command {
     /// One line per check. Exit code 0: nothing failed (warnings allowed), 1: a check failed. Changes nothing but a probe
     /// in the ledger, which it removes.
     Doctor(doctor::Arguments),
+    /// Show what happened to one row: its events in the order they were handled, and what the ledger knows of it
+    History(history::Arguments),
+    /// Work on parked events: list, show, replay, discard
+    #[command(subcommand)]
+    Parked(parked::Command),
+    /// Store events instead of applying them, of one table or of all, until `resume`
+    Pause(pause::Arguments),
+    /// Apply again what `pause` had stored
+    Resume(pause::Arguments),
 }
 
 /// Why a command did not do what it should.
@@ -80,6 +93,10 @@ fn run(command: Command, environment: &BTreeMap<String, String>) -> Result<(), T
         #[cfg(feature = "sim")]
         Command::NaiveHandler => demo::naive_handler(environment),
         Command::Doctor(arguments) => doctor::doctor(&arguments, environment),
+        Command::History(arguments) => history::show(&arguments, environment),
+        Command::Parked(command) => parked::parked(&command, environment),
+        Command::Pause(arguments) => pause::pause(&arguments, environment),
+        Command::Resume(arguments) => pause::resume(&arguments, environment),
     }
 }
 

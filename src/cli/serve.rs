@@ -2,7 +2,7 @@
 
 use super::Trouble;
 use crate::app::compose::{self, Base, Records};
-use crate::app::{App, End, Engine, HostSettings, log_panics, stop_signals};
+use crate::app::{App, End, Engine, HostSettings, Running, log_panics, stop_signals};
 use crate::clock::{Clock, SystemClock};
 use crate::config::settings::LoggingSettings;
 use crate::config::{self, Settings};
@@ -32,9 +32,10 @@ pub fn serve(environment: &BTreeMap<String, String>) -> Result<(), Trouble> {
         let records = Records::open(&base, &settings).map_err(Trouble::Wrong)?;
         let engine = Arc::new(compose::engine(&base, &settings, &records, mapping).map_err(Trouble::Wrong)?);
         let sweeper = compose::sweeper(&base, &settings, &records, Arc::clone(&engine)).map_err(Trouble::Wrong)?;
+        let running = Running { engine: Arc::clone(&engine), sweeper: Arc::new(sweeper) };
         let engine: Engine = engine;
         tracing::info!(address = %app.address()?, version = env!("CARGO_PKG_VERSION"), "serving");
-        Ok::<End, Trouble>(app.serve(&engine, Some(Arc::new(sweeper)), clock, signals).await?)
+        Ok::<End, Trouble>(app.serve(&engine, Some(running), clock, signals).await?)
     })?;
     // what still runs was given its time
     runtime.shutdown_background();

@@ -15,7 +15,7 @@
 //! * **Ties**: versions that only arrival tells apart, with different values. The order decides, so every instance
 //!   decides alike; the caller asks the source if there is one, else the row is marked ambiguous.
 //! * **Known equal**: a column whose last written value has the same digest is not sent again, unless an unconfirmed
-//!   write (`touched`) may have changed it.
+//!   write (`touched`) may have changed it, or the target itself (lookups).
 
 use super::digest;
 use super::row::{RowState, Written};
@@ -226,7 +226,9 @@ fn fill_groups(
 }
 
 fn is_known_equal(state: &RowState, column: &str, value: &Value) -> bool {
-    !state.touched.contains(column)
+    // the target clears a lookup by itself when the row it points to goes, and that row may have another life
+    !matches!(value, Value::Lookup(_))
+        && !state.touched.contains(column)
         && state.exists
         && state.written(column).is_some_and(|written| written.digest == digest::value(value))
 }
@@ -284,6 +286,7 @@ pub fn advance(state: &RowState, version: &Version, done: &Done<'_>, groups: &dy
             next.target = None;
             next.target_etag = None;
             next.exists = false;
+            (next.key, next.wanted) = (None, None);
             forget_taken(&mut next);
         }
         Done::Cleared(clear) => {

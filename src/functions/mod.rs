@@ -3,6 +3,7 @@
 mod events;
 pub mod health;
 pub mod queue;
+pub mod status;
 pub mod sweep;
 pub mod webhook;
 
@@ -11,19 +12,31 @@ use crate::host::Function;
 use crate::operate::sweep::Sweeper;
 use crate::secret::Secret;
 use crate::sync::HandleEvent;
+use crate::sync::engine::Engine;
 use std::sync::Arc;
+
+/// What timers and pages look after.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// Whose state is told.
+    pub engine: Arc<Engine>,
+    /// What comes back to what it owes.
+    pub sweeper: Arc<Sweeper>,
+}
 
 /// All functions of the app, with what they work on.
 #[must_use]
 pub fn all(
     engine: &Arc<dyn HandleEvent>,
-    sweeper: Option<Arc<Sweeper>>,
+    running: Option<Running>,
     webhook_secrets: Vec<Secret>,
     limits: DecodeLimits,
 ) -> Vec<Function> {
+    let (watched, sweeper) = running.map(|running| (running.engine, running.sweeper)).unzip();
     vec![
         webhook::Webhook::function(Arc::clone(engine), webhook_secrets, limits),
         queue::Queue::function(Arc::clone(engine), limits),
+        status::Status::function(watched),
         sweep::Sweep::function(sweeper),
         health::Health::function(),
     ]

@@ -28,8 +28,8 @@ impl InvokedFunction for Sweep {
         let Some(sweeper) = &self.sweeper else { return Ok(Done::default()) };
         let swept = sweeper.sweep(&invocation.arrived.invocation).await.map_err(Failed::new)?;
         let line = format!(
-            "handed over {}, ended {}, deferred {}, settled {}, failed {}, purged {}",
-            swept.handed, swept.ended, swept.deferred, swept.settled, swept.failed, swept.purged
+            "handed over {}, ended {}, deferred {}, settled {}, paused {}, failed {}, purged {}",
+            swept.handed, swept.ended, swept.deferred, swept.settled, swept.paused, swept.failed, swept.purged
         );
         Ok(Done { logs: vec![line] })
     }

@@ -41,6 +41,8 @@ pub struct Counts {
     pub parked: usize,
     /// When the oldest of the counted entries was first owed, in milliseconds.
     pub oldest_ms: Option<i64>,
+    /// When the one that is due the longest came due, in milliseconds; in the future if none is due.
+    pub oldest_due_ms: Option<i64>,
     /// Entries that cannot be read: damaged, a person must look (they are in the other numbers too).
     pub unreadable: usize,
     /// The scan ended before the table did: the numbers are lower bounds, and something may be older.
@@ -207,6 +209,7 @@ impl Counts {
                     return;
                 };
                 self.due += usize::from(entry.due_ms <= now_ms);
+                self.oldest_due_ms = Some(self.oldest_due_ms.map_or(entry.due_ms, |oldest| oldest.min(entry.due_ms)));
                 self.oldest_ms = Some(self.oldest_ms.map_or(entry.first_ms, |oldest| oldest.min(entry.first_ms)));
             }
         }

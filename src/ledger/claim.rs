@@ -23,7 +23,7 @@
 use super::cache::Cache;
 use super::held::Held;
 use super::judge::{Judgement, judge};
-use super::record::{EventRecord, Lease, Phase, RowRecord, event_key};
+use super::record::{EventRecord, Lease, Phase, RowRecord, columns_of, event_key};
 use super::store::{Commit, Etag, Expect, Snapshot, Store, StoreError, Stored};
 use crate::clock::Clock;
 use crate::domain::event::{ChangeEvent, HASH_VERSION};
@@ -151,6 +151,19 @@ pub enum LedgerError {
     Payload(String),
 }
 
+impl LedgerError {
+    /// Whether asking again may help: the ledger is away, or many want the same record.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Store(StoreError::Unavailable { .. } | StoreError::Unknown(_)) | Self::Contended => true,
+            Self::Store(StoreError::Conflict | StoreError::Corrupt(_) | StoreError::TooLarge(_)) | Self::Payload(_) => {
+                false
+            }
+        }
+    }
+}
+
 impl Ledger {
     /// A ledger on a store.
     #[must_use]
@@ -242,6 +255,8 @@ impl Ledger {
             hash: before.map_or(hash, |event| &event.hash).to_owned(),
             payload: Some(payload.to_owned()),
             operation: request.event.operation.name().to_owned(),
+            columns: columns_of(request.event),
+            at: request.event.stamp.at,
             arrival_ms,
             first_ms: before.map_or(now_ms, |event| event.first_ms),
             updated_ms: now_ms,

@@ -7,7 +7,7 @@
 //! it is as it was read, so of two writers one reads again.
 
 use super::claim::{Ledger, LedgerError, ROUNDS_MAX};
-use super::record::{EventRecord, Phase, event_key};
+use super::record::{EventRecord, Phase, columns_of, event_key};
 use super::store::{Expect, StoreError, Stored};
 use crate::domain::event::{ChangeEvent, HASH_VERSION, same_content};
 use crate::domain::outcome::Outcome;
@@ -104,6 +104,8 @@ impl Ledger {
             hash: format!("{HASH_VERSION}:{}", event.content_hash()),
             payload: Some(payload),
             operation: event.operation.name().to_owned(),
+            columns: columns_of(event),
+            at: event.stamp.at,
             arrival_ms,
             first_ms: now_ms,
             updated_ms: now_ms,

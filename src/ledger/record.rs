@@ -42,6 +42,12 @@ pub struct EventRecord {
     pub payload: Option<String>,
     /// create, update, delete, ...
     pub operation: String,
+    /// What it carries, for people: names of columns as the source calls them, never values; at most [`COLUMNS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
+    /// When it happened as its sender says, for people: microseconds, or the sender's own number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<i64>,
     /// When it was first seen by us or the broker; part of its version, so it is stamped once (PROTOCOL R1).
     pub arrival_ms: i64,
     /// When this record was first written.
@@ -61,6 +67,14 @@ pub struct EventRecord {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+/// Names of columns kept with an event.
+pub const COLUMNS_MAX: usize = 100;
+
+/// The names of the columns that an event carries, as many as are kept.
+pub(super) fn columns_of(event: &ChangeEvent) -> Vec<String> {
+    event.columns.keys().take(COLUMNS_MAX).cloned().collect()
 }
 
 impl EventRecord {

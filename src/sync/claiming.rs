@@ -8,8 +8,7 @@ use crate::domain::event::ChangeEvent;
 use crate::domain::mapping::Limits;
 use crate::domain::outcome::Outcome;
 use crate::domain::row::RowState;
-use crate::ledger::claim::{Claim, ClaimRequest, Claimed, Ledger, LedgerError};
-use crate::ledger::store::StoreError;
+use crate::ledger::claim::{Claim, ClaimRequest, Claimed, Ledger};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -84,10 +83,7 @@ impl Acquire<'_> {
             let claimed = match self.ledger.claim(&request, touches).await {
                 Ok(claimed) => claimed,
                 // given back to the broker it would return at once and soon die (PROTOCOL R11)
-                Err(
-                    error @ (LedgerError::Store(StoreError::Unavailable { .. } | StoreError::Unknown(_))
-                    | LedgerError::Contended),
-                ) => {
+                Err(error) if error.is_passing() => {
                     failures += 1;
                     let left = self.deadline.saturating_sub(self.clock.monotonic());
                     pause::within(left, failures, None, error).await?;

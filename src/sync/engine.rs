@@ -3,11 +3,13 @@
 use super::claiming::RowLocks;
 use super::environment::Environment;
 use super::failure::Failure;
-use super::filter;
+use super::fuse::Fuse;
 use super::job;
 use super::keep::Track;
 use super::parents::KnownRows;
 use super::pause;
+use super::paused::PauseWatch;
+use super::strangers::Strangers;
 use super::{HandleEvent, Owed, RawEvent};
 use crate::clock::Clock;
 use crate::dataverse::client::Call;
@@ -61,13 +63,23 @@ pub struct Engine {
     pub(super) parts: Parts,
     pub(super) locks: RowLocks,
     pub(super) known: KnownRows,
+    pub(super) paused: PauseWatch,
+    pub(super) strangers: Strangers,
+    pub(super) fuse: Fuse,
 }
 
 impl Engine {
     /// An engine made of these parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts, locks: RowLocks::default(), known: KnownRows::default() }
+        Self {
+            parts,
+            locks: RowLocks::default(),
+            known: KnownRows::default(),
+            paused: PauseWatch::default(),
+            strangers: Strangers::default(),
+            fuse: Fuse::default(),
+        }
     }
 
     /// The parts, for whoever watches (status, doctor).
@@ -78,19 +90,6 @@ impl Engine {
 
     async fn outcome(&self, event: &ChangeEvent, delivery: &Delivery, track: &mut Track) -> Result<Outcome, Failure> {
         let parts = &self.parts;
-        let table = match filter::judge(&parts.mapping, event, &parts.tag, parts.organizations.as_ref()) {
-            Ok(table) => table,
-            Err(ignored) => return Ok(Outcome::Ignored(ignored)),
-        };
-        if event.synchronous && delivery.channel == Channel::Webhook && parts.inbox.is_some() {
-            // the sender's user waits for our answer (CONTRACT)
-            return Err(Failure::NotNow { reason: "synchronous_step".to_owned(), after: Duration::ZERO });
-        }
-        track.whole =
-            matches!(&event.operation, Operation::Link(link) | Operation::Unlink(link) if link.related.len() > 1);
-        if track.whole && parts.inbox.is_some() && Self::owes_from_the_start(delivery, track) {
-            return Err(Failure::NotNow { reason: "several_links".to_owned(), after: Duration::ZERO });
-        }
         let limits = &parts.mapping.limits;
         let allowed = match delivery.channel {
             Channel::Webhook => limits.webhook_deadline,
@@ -100,6 +99,23 @@ impl Engine {
             Channel::Inbox => limits.webhook_deadline / 5,
         };
         let deadline = parts.clock.monotonic().saturating_add(allowed);
+        let table = match self.admitted(event, deadline).await? {
+            Ok(table) => table,
+            Err(ignored) => return Ok(Outcome::Ignored(ignored)),
+        };
+        track.partition = job::partition(table, event);
+        if self.is_paused(&table.source, deadline).await? {
+            return Err(Failure::Paused);
+        }
+        if event.synchronous && delivery.channel == Channel::Webhook && parts.inbox.is_some() {
+            // the sender's user waits for our answer (CONTRACT)
+            return Err(Failure::NotNow { reason: "synchronous_step".to_owned(), after: Duration::ZERO });
+        }
+        track.whole =
+            matches!(&event.operation, Operation::Link(link) | Operation::Unlink(link) if link.related.len() > 1);
+        if track.whole && parts.inbox.is_some() && Self::owes_from_the_start(delivery, track) {
+            return Err(Failure::NotNow { reason: "several_links".to_owned(), after: Duration::ZERO });
+        }
         let (mut remaps, mut waits) = (0, 0);
         loop {
             let schema = self.schema(&table.target, deadline).await?;
@@ -243,9 +259,10 @@ impl Engine {
             Err(error) => return Err(error),
         };
         // it waited without its row and it is known now where it belongs; or it belongs nowhere
-        let here = match &track.partition {
-            Some(partition) => *partition == entry.partition,
-            None => matches!(report.outcome, Outcome::Deferred { .. }),
+        let here = match (&report.outcome, &track.partition) {
+            (Outcome::Ignored(_), _) => false,
+            (_, Some(partition)) => *partition == entry.partition,
+            (outcome, None) => matches!(outcome, Outcome::Deferred { .. }),
         };
         if !here {
             let ended = self.parts.ledger.end_waiting(&entry.partition, &entry.event_key, &report.outcome).await;
@@ -304,6 +321,10 @@ impl HandleEvent for Engine {
             table: String::new(),
             row: String::new(),
         })
+    }
+
+    async fn put_off_if_paused(&self, slip: &Slip, entry: &Entry) -> Result<bool, InboxError> {
+        self.put_off(slip, entry).await
     }
 
     async fn come_back(&self, owed: &Owed, invocation: &str) -> Result<Option<Report>, NotHandled> {

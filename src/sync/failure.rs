@@ -1,5 +1,6 @@
 //! Why work on an event stopped before its outcome, inside the engine.
 
+use super::paused::{self, PAUSED};
 use crate::dataverse::error::{DataverseError, Kind};
 use crate::dataverse::metadata::MetadataError;
 use crate::dataverse::resolve::ResolveError;
@@ -18,6 +19,8 @@ const MUCH_LATER: Duration = Duration::from_secs(60);
 pub(super) enum Failure {
     /// Not now. The event must be kept and repeated.
     NotNow { reason: String, after: Duration },
+    /// A person has paused the table: stored until it is resumed.
+    Paused,
     /// The target refused what it might take in another order: a state pair, a read-only row, a required column.
     OutOfOrder { reason: String, after: Duration },
     /// The source has to say what to write.
@@ -32,6 +35,8 @@ pub(super) enum Failure {
     ParentBusy,
     /// Somebody else holds the row (PROTOCOL R7).
     Overtaken,
+    /// The row's history is in another partition: go on there.
+    Moved { to: String },
     /// The target's names changed: map the event anew.
     NamesChanged,
     /// The id belongs to other content.
@@ -62,9 +67,9 @@ impl Failure {
         matches!(self, Self::Ledger { .. })
     }
 
-    /// Whether it was an attempt: a row that is busy is none (PROTOCOL "Smaller").
+    /// Whether it was an attempt: a row that is busy is none (PROTOCOL "Smaller"), nor is a table that is paused.
     pub(super) fn counts(&self) -> bool {
-        !matches!(self, Self::ParentBusy | Self::Overtaken | Self::Busy { .. })
+        !matches!(self, Self::ParentBusy | Self::Overtaken | Self::Busy { .. } | Self::Paused | Self::Moved { .. })
     }
 
     /// When to come back, at the earliest, and why.
@@ -76,11 +81,25 @@ impl Failure {
             | Self::Unsettled { reason, after }
             | Self::Ledger { reason, after } => (reason.clone(), *after),
             Self::Never { reason } | Self::TooLarge { reason } => (reason.clone(), MUCH_LATER),
+            Self::Paused => (PAUSED.to_owned(), paused::look_again()),
             Self::AskSource { reason } => (format!("source_needed: {reason}"), LATER),
             Self::ParentBusy => ("parent_busy: another worker holds the parent's row".to_owned(), LATER),
             Self::Overtaken => ("overtaken: another worker holds the row".to_owned(), LATER),
+            Self::Moved { .. } => ("row_moved: its history is being moved".to_owned(), LATER),
             Self::NamesChanged => ("the target's names keep changing".to_owned(), MUCH_LATER),
             Self::IdReused | Self::ImpostorKept => ("the id was used with other content".to_owned(), MUCH_LATER),
+        }
+    }
+
+    /// What is parked is found by the first word of its reason.
+    fn of_request(error: &DataverseError) -> Self {
+        let remedy = match error.kind() {
+            Kind::DeleteRestricted => "; rows of the target that refer to it have to be deleted or changed first",
+            _ => "",
+        };
+        match error.disposition() {
+            Disposition::Park => Self::Never { reason: format!("{}: {error}{remedy}", error.kind().name()) },
+            disposition => Self::by(disposition, format!("{error}{remedy}")),
         }
     }
 
@@ -118,18 +137,26 @@ impl From<DataverseError> for Failure {
         if matches!(error.kind(), Kind::StatePair | Kind::ReadOnlyRow | Kind::RequiredMissing) {
             return Self::OutOfOrder { reason: error.to_string(), after: LATER };
         }
-        Self::by(error.disposition(), error.to_string())
+        Self::of_request(&error)
     }
 }
 
 impl From<MetadataError> for Failure {
     fn from(error: MetadataError) -> Self {
-        Self::by(error.disposition(), error.to_string())
+        match &error {
+            MetadataError::Request(request) => Self::of_request(request),
+            MetadataError::TableUnknown { .. } | MetadataError::BadName { .. } | MetadataError::TooManyTables => {
+                Self::by(error.disposition(), format!("table_missing: {error}"))
+            }
+        }
     }
 }
 
 impl From<ResolveError> for Failure {
     fn from(error: ResolveError) -> Self {
-        Self::by(error.disposition(), error.to_string())
+        match error {
+            ResolveError::Metadata(error) => error.into(),
+            ResolveError::Request(error) => error.into(),
+        }
     }
 }

@@ -3,13 +3,15 @@
 use super::engine::Engine;
 use super::failure::Failure;
 use super::keep::Track;
+use super::keys;
 use super::links::{End, LinkJob};
 use super::witness::is_signal;
+use crate::dataverse::url::KeyParts;
 use crate::domain::delivery::Delivery;
 use crate::domain::event::{ChangeEvent, Link, Operation};
 use crate::domain::groups::Groups;
 use crate::domain::map::{Mapped, MappedRow, Why, map_columns};
-use crate::domain::mapping::{Mapping, TableMap};
+use crate::domain::mapping::{Identity, Mapping, TableMap};
 use crate::domain::outcome::{Ignored, Outcome};
 use crate::domain::partition::Partition;
 use crate::domain::schema::TableSchema;
@@ -30,6 +32,14 @@ pub(super) struct Job<'a> {
     pub(super) witness: bool,
     /// The event is about this link and not about a row.
     pub(super) link: Option<LinkJob<'a>>,
+}
+
+/// The ledger partition of an event, where the mapping alone tells it: rows that are known by their GUID. What stops before
+/// it is mapped is then kept where the row's history is.
+pub(super) fn partition(table: &TableMap, event: &ChangeEvent) -> Option<String> {
+    let of_a_row = !matches!(event.operation, Operation::Link(_) | Operation::Unlink(_));
+    let by_id = table.identity == Identity::Id && matches!(event.row, RowRef::Id(_));
+    (of_a_row && by_id).then(|| Partition::of(&table.target, &event.row).key().to_owned())
 }
 
 /// The event's columns that the target does not have, as far as its metadata is known.
@@ -117,19 +127,17 @@ impl Engine {
         }
         let row = match &mapped.row {
             MappedRow::Known(row) => row.clone(),
+            // which row that is may be known by the source's GUID
+            MappedRow::Unresolved { .. } if keys::by_source_id(table, event).is_some() => RowRef::Key(KeyParts::new()),
             MappedRow::Unresolved { missing, .. } => {
-                let missing = missing.join(", ");
-                return Err(Failure::never(format!(
-                    "identity_missing: the event does not carry the key of {} ({missing}); register a post image with it",
-                    schema.name
-                )));
+                return Err(Failure::never(keys::not_told(&schema.name, missing)));
             }
         };
         let writes = matches!(event.operation, Operation::Update | Operation::Upsert) && !is_signal(table, event);
         if writes && mapped.columns.is_empty() && !event.columns.is_empty() {
             return Ok(Err(Ignored::NothingToWrite));
         }
-        let partition = Partition::of(&schema.name, &row);
+        let partition = Partition::of(&schema.name, keys::by_source_id(table, event).unwrap_or(&row));
         let groups = Groups::of(table, &schema);
         Ok(Ok(Job { event, table, schema, groups, mapped, row, partition, witness: false, link: None }))
     }

@@ -16,6 +16,7 @@
 use super::engine::Engine;
 use super::failure::Failure;
 use super::pause;
+use super::paused::PAUSED;
 use crate::chance::jitter;
 use crate::domain::delivery::{Channel, Delivery};
 use crate::domain::event::ChangeEvent;
@@ -117,9 +118,14 @@ impl Engine {
         let tried = track.slip.as_ref().map_or(0, |(_, entry)| entry.attempts);
         let attempts = if failure.counts() { tried.saturating_add(1) } else { tried };
         let after = after.max(again_after(attempts));
-        let entry = Entry { attempts, ..self.entry(event, track, delivery, after, &reason) };
-        // what may still land holds its row: it can't be parked before that is over
-        let settled = !matches!(failure, Failure::Unsettled { .. });
+        let mut entry = Entry { attempts, ..self.entry(event, track, delivery, after, &reason) };
+        let paused = matches!(failure, Failure::Paused);
+        // the time that a pause took is not the event's: its age counts from the first try after it
+        if !paused && track.slip.as_ref().is_some_and(|(_, before)| before.reason == PAUSED) {
+            entry.first_ms = self.parts.clock.now().timestamp_millis();
+        }
+        // what may still land holds its row: it can't be parked before that is over; a pause may outlast every limit
+        let settled = !matches!(failure, Failure::Unsettled { .. }) && !paused;
         if let Some(why) = self.exhausted(&entry).filter(|_| settled) {
             return self.note_parking(event, track, delivery, &format!("{why}: {reason}")).await;
         }

@@ -7,20 +7,24 @@ pub mod engine;
 pub mod environment;
 mod failure;
 mod filter;
+pub mod fuse;
 mod job;
 mod keep;
+mod keys;
 mod links;
 mod lookups;
 mod parents;
 mod pause;
+pub mod paused;
 mod refused;
+pub mod strangers;
 mod witness;
 mod work;
 mod write;
 
 use crate::domain::delivery::{Delivery, NotHandled, Report};
 use crate::domain::event::ChangeEvent;
-use crate::inbox::{Entry, Name, Slip};
+use crate::inbox::{Entry, InboxError, Name, Slip};
 use async_trait::async_trait;
 
 /// Handles one event to its end. Implemented by the engine, and by decorators that pause or count.
@@ -44,6 +48,14 @@ pub trait HandleEvent: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`NotHandled`]: its entry is still in the inbox, as it was or at a later time.
     async fn come_back(&self, owed: &Owed, invocation: &str) -> Result<Option<Report>, NotHandled>;
+
+    /// Puts an entry off if its table is paused, without a look at its event. Whether it was.
+    ///
+    /// # Errors
+    /// [`InboxError`]: the entry is where it was.
+    async fn put_off_if_paused(&self, _slip: &Slip, _entry: &Entry) -> Result<bool, InboxError> {
+        Ok(false)
+    }
 
     /// After how many deliveries the broker gives a message up.
     fn deliveries_max(&self) -> u32;

@@ -3,7 +3,10 @@
 use super::failure::Failure;
 use super::work::Work;
 use crate::chance::jitter;
+use crate::clock::Clock;
+use crate::ledger::claim::LedgerError;
 use crate::outbound::retry::RetryPolicy;
+use std::future::Future;
 use std::time::Duration;
 
 /// Repeats of requests that fail for a passing reason: from 100 ms doubling to 5 s, bounded by the delivery's deadline
@@ -41,4 +44,32 @@ pub(super) async fn within(
         }
         None => Err(error.into()),
     }
+}
+
+/// Reads what must be known before an event may go on, again while the ledger cannot be reached (PROTOCOL R11), until the
+/// deadline.
+pub(super) async fn until_known<T, F>(
+    clock: &dyn Clock,
+    deadline: Duration,
+    read: impl Fn() -> F + Send,
+) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, LedgerError>> + Send,
+{
+    let left = || deadline.saturating_sub(clock.monotonic());
+    let reading = async {
+        let mut failures = 0;
+        loop {
+            match read().await {
+                Ok(known) => return Ok(known),
+                Err(error) if error.is_passing() => {
+                    failures += 1;
+                    within(left(), failures, None, error).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    };
+    let late = |_| Err(Failure::ledger("the ledger: no answer in time"));
+    tokio::time::timeout(left(), reading).await.unwrap_or_else(late)
 }

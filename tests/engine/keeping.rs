@@ -18,8 +18,6 @@ use dataverse_sync::operate::sweep::{Sweeper, Swept};
 use dataverse_sync::sim::dataverse::RaisedEvent;
 use dataverse_sync::sync::HandleEvent;
 use dataverse_sync::sync::engine::Engine;
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -33,8 +31,6 @@ pub struct Shaky {
     inner: InboxMemory,
     writes: AtomicUsize,
     fails: Mutex<Option<std::ops::Range<usize>>>,
-    /// Loses this share of all writes, before or after their effect.
-    drawn: Option<(Mutex<StdRng>, f64)>,
 }
 
 impl Shaky {
@@ -44,22 +40,7 @@ impl Shaky {
         *self.fails.lock().unwrap() = Some(writes);
     }
 
-    /// Faults at random, the same ones for the same seed.
-    pub fn seeded(seed: u64, share: f64) -> Self {
-        Self { drawn: Some((Mutex::new(StdRng::seed_from_u64(seed)), share)), ..Self::default() }
-    }
-
-    /// Whether an answer is lost.
-    fn lost(&self) -> Result<(), InboxError> {
-        let Some((random, share)) = &self.drawn else { return Ok(()) };
-        if random.lock().unwrap().random_bool(*share / 2.0) {
-            return Err(InboxError::Unknown("answer lost".to_owned()));
-        }
-        Ok(())
-    }
-
     fn write(&self) -> Result<(), InboxError> {
-        self.lost()?;
         let number = self.writes.fetch_add(1, Ordering::SeqCst);
         if self.fails.lock().unwrap().as_ref().is_some_and(|fails| fails.contains(&number)) {
             return Err(InboxError::Unavailable { reason: "refused".to_owned(), after: None });
@@ -75,7 +56,6 @@ impl InboxStore for Shaky {
         self.write()?;
         let slip = self.inner.put(place, text, payload).await?;
         tokio::task::yield_now().await;
-        self.lost()?;
         Ok(slip)
     }
 
@@ -84,7 +64,6 @@ impl InboxStore for Shaky {
         self.write()?;
         let slips = self.inner.shift(moves).await?;
         tokio::task::yield_now().await;
-        self.lost()?;
         Ok(slips)
     }
 
@@ -101,7 +80,7 @@ impl InboxStore for Shaky {
         self.write()?;
         self.inner.remove(slip).await?;
         tokio::task::yield_now().await;
-        self.lost()
+        Ok(())
     }
 }
 
@@ -119,27 +98,8 @@ impl Keeping {
             settings.latency = (Duration::from_millis(20), Duration::from_millis(60));
         });
         world.inbox = Some(shaky.clone());
+        world.states = Some(ledger.clone());
         Self { world, ledger, shaky }
-    }
-
-    /// On a world that is there already; its ledger must be the one under the world's store.
-    pub fn of(mut world: World, ledger: Arc<MemoryStore>, shaky: Shaky, with_inbox: bool) -> Self {
-        let shaky = Arc::new(shaky);
-        if with_inbox {
-            world.inbox = Some(shaky.clone());
-        }
-        Self { world, ledger, shaky }
-    }
-
-    /// Whether somebody will come back to an event: it is in the ledger, and an entry names it.
-    pub async fn keeps(&self, event: &ChangeEvent) -> bool {
-        let key = event_key(&event.id);
-        for entry in self.owed().await.into_iter().filter(|entry| entry.event_key == key) {
-            if self.ledger.read(&entry.partition, &key).await.unwrap().event.is_some() {
-                return true;
-            }
-        }
-        false
     }
 
     pub fn inbox(&self) -> Inbox {
@@ -152,10 +112,13 @@ impl Keeping {
 
     /// The sweep of an instance.
     pub fn sweeper_of(&self, engine: Arc<Engine>) -> Sweeper {
-        let skew = self.world.mapping.limits.clock_skew;
+        Sweeper::new(engine, self.system(), Arc::clone(&self.ledger) as Arc<dyn Expiring>)
+    }
+
+    /// Named leases and states.
+    pub fn system(&self) -> System {
         let states = Arc::clone(&self.ledger) as Arc<dyn StateStore>;
-        let system = System::new(states, Arc::new(self.world.clock.skewed(0)), skew);
-        Sweeper::new(engine, system, Arc::clone(&self.ledger) as Arc<dyn Expiring>)
+        System::new(states, Arc::new(self.world.clock.skewed(0)), self.world.mapping.limits.clock_skew)
     }
 
     /// All entries, due or not.

@@ -138,6 +138,31 @@ async fn an_unlink_that_lands_after_its_time_out_does_not_undo_a_newer_link() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_link_that_went_with_its_row_is_made_again_for_the_rows_next_life() {
+    let (world, collector, account, contact, rows) = linked_world().await;
+    let instance = world.instance();
+    for event in &rows {
+        redeliver(&instance, event).await;
+    }
+    let person = world.source.person();
+    let wait = || tokio::time::sleep(Duration::from_secs(2));
+    world.source.associate(&person, RELATIONSHIP, "account", account, contact).unwrap();
+    redeliver(&instance, &taken(&world, &collector).await[0]).await;
+    wait().await;
+    world.delete("contact", contact);
+    wait().await;
+    world.create("contact", json!({ "contactid": contact, "lastname": "again" }));
+    for event in world.events().await {
+        redeliver(&instance, &event).await;
+    }
+    wait().await;
+    world.source.associate(&person, RELATIONSHIP, "account", account, contact).unwrap();
+    redeliver(&instance, &taken(&world, &collector).await[0]).await;
+    assert_eq!(world.target.links(RELATIONSHIP).len(), 1);
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_event_with_several_links_is_kept_whole_until_the_last_one_is_there() {
     use dataverse_sync::domain::delivery::{Channel, Delivery};
     use dataverse_sync::domain::event::Operation;
@@ -179,4 +204,20 @@ async fn an_event_with_several_links_is_kept_whole_until_the_last_one_is_there()
         }
         assert_eq!(world.target.links(RELATIONSHIP).len(), 3, "{ms} ms");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_of_a_table_that_is_read_from_the_source_says_all_itself() {
+    let world = World::new("version = 1\n[defaults]\nread = \"source\"\n[tables.account]\n[tables.contact]\n");
+    world.watch_links();
+    let instance = world.instance();
+    let account = world.create("account", account("A"));
+    let contact = world.create("contact", json!({ "lastname": "C" }));
+    let person = world.source.person();
+    world.source.associate(&person, RELATIONSHIP, "contact", contact, account).unwrap();
+    for event in world.events().await {
+        assert_eq!(redeliver(&instance, &event).await.outcome.name(), "applied");
+    }
+    assert_eq!(world.target.links(RELATIONSHIP).len(), 1);
+    world.assert_equal();
 }

@@ -1,14 +1,23 @@
 //! The engine against the Dataverse stand-in, in one process, on paused time.
 
 mod budget;
+mod crashes;
+mod deletes;
 mod faults;
 mod fencing;
+mod fuzz;
 mod keeping;
+mod keys;
 mod links;
 mod orders;
 mod owed;
 mod parents;
+mod parked;
+mod paused;
+mod queue;
 mod race;
+mod scale;
+mod strangers;
 mod types;
 mod witness;
 mod world;

@@ -2,20 +2,19 @@
 
 use super::keeping::{Keeping, MINUTE, bring, post, webhook};
 use super::world::{PLAIN, account, decoded, delivery, words};
+use crate::support::process::killed_after;
 use dataverse_sync::clock::Clock;
 use dataverse_sync::domain::delivery::{Channel, Delivery, NotHandled};
 use dataverse_sync::domain::event::ChangeEvent;
 use dataverse_sync::domain::outcome::Outcome;
 use dataverse_sync::domain::partition::Partition;
+use dataverse_sync::domain::value::{KeyPart, RowRef};
 use dataverse_sync::ledger::record::Phase;
 use dataverse_sync::ledger::store::Store;
 use dataverse_sync::sim::dataverse::{Effect, RaisedEvent, Rule, When};
 use dataverse_sync::sync::HandleEvent;
 use dataverse_sync::sync::engine::Engine;
 use serde_json::json;
-use std::future::Future;
-use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -26,24 +25,6 @@ fn down() -> Effect {
 
 fn plug_in_says_no() -> Effect {
     Effect::Status { status: 400, code: "0x80040265".to_owned(), retry_after: None }
-}
-
-/// Runs a future for so many polls, then drops it: a process that is killed at that await point.
-async fn killed_after<F: Future>(polls: usize, work: F) -> Option<F::Output> {
-    let mut work = pin!(work);
-    let mut polled = 0;
-    std::future::poll_fn(|context| {
-        if polled == polls {
-            return Poll::Ready(None);
-        }
-        polled += 1;
-        match work.as_mut().poll(context) {
-            Poll::Ready(ended) => Poll::Ready(Some(ended)),
-            Poll::Pending if polled == polls => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
 }
 
 /// Posts one event to an instance that dies on the way; whether it was kept, and whether it was answered.
@@ -250,9 +231,10 @@ async fn a_synchronous_steps_user_does_not_wait_for_the_target() {
 
 #[tokio::test(start_paused = true)]
 async fn what_waited_without_its_row_is_finished_there_and_in_its_row() {
-    let keeping = Keeping::new(PLAIN);
+    // which row it is only the target's metadata tells: the key's type is not known without it
+    let keeping = Keeping::new("version = 1\n[tables.account]\nkey = [\"accountnumber\"]\n");
     let instance = keeping.world.instance();
-    keeping.world.create("account", account("A"));
+    keeping.world.create("account", json!({ "name": "A", "accountnumber": "A-1" }));
     let events = keeping.world.events().await;
     keeping.world.target.faults().add(Rule::new(When::Always, down()).during(Duration::ZERO, 5 * MINUTE));
     post(&instance, &events[0]).await.unwrap();
@@ -260,12 +242,29 @@ async fn what_waited_without_its_row_is_finished_there_and_in_its_row() {
     let waits = keeping.owed().await;
     assert_eq!(waits.len(), 1);
     assert!(waits[0].partition.starts_with("wait:"), "{waits:?}");
-    assert_eq!(keeping.record(&event).await, None);
+    keeping.sweep_up().await;
+    let key = [("accountnumber".to_owned(), KeyPart::Text("A-1".to_owned()))];
+    let partition = Partition::of("account", &RowRef::Key(key.into()));
+    let (row, events) = keeping.ledger.history(partition.key(), 10).await.unwrap();
+    assert!(row.unwrap().state.exists);
+    assert_eq!((events.len(), &events[0].id, events[0].phase), (1, &event.id, Phase::Done));
+    let waiting = keeping.ledger.read(&waits[0].partition, &waits[0].event_key).await.unwrap();
+    assert_eq!(waiting.event.unwrap().record.phase, Phase::Done);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_deferred_before_the_target_was_asked_is_in_its_rows_history() {
+    let keeping = Keeping::new(PLAIN);
+    let instance = keeping.world.instance();
+    keeping.world.create("account", account("A"));
+    let events = keeping.world.events().await;
+    keeping.world.target.faults().add(Rule::new(When::Always, down()).during(Duration::ZERO, 5 * MINUTE));
+    post(&instance, &events[0]).await.unwrap();
+    let event = decoded(&events[0]);
+    assert_eq!(keeping.record(&event).await.unwrap().phase, Phase::Owed);
     keeping.sweep_up().await;
     keeping.world.assert_equal();
     assert_eq!(keeping.record(&event).await.unwrap().phase, Phase::Done);
-    let waiting = keeping.ledger.read(&waits[0].partition, &waits[0].event_key).await.unwrap();
-    assert_eq!(waiting.event.unwrap().record.phase, Phase::Done);
 }
 
 #[tokio::test(start_paused = true)]

@@ -168,3 +168,43 @@ async fn placeholders_carry_what_the_mapping_sets() {
     assert!(text(&world, "account", parent, "name").contains("(soon)"));
     assert!(text(&world, "account", parent, "industrycode").contains('3'));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_that_the_target_cleared_with_its_parent_is_written_again_for_the_parents_next_life() {
+    let world = World::new(PLAIN);
+    let instance = world.instance();
+    let parent = world.create("account", account("A"));
+    let child = world.create("contact", contact_of(parent, "C"));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.delete("account", parent);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.create("account", json!({ "accountid": parent, "name": "again" }));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.update("contact", child, contact_of(parent, "C"));
+    for event in world.events().await {
+        redeliver(&instance, &event).await;
+    }
+    assert!(text(&world, "contact", child, "parentcustomerid").contains(&parent.to_string()));
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parent_that_was_deleted_before_a_child_referred_to_its_next_life_is_brought_back() {
+    let world = World::new(PLAIN);
+    let instance = world.instance();
+    let parent = world.create("account", account("A"));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.delete("account", parent);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.create("account", json!({ "accountid": parent, "name": "again" }));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let child = world.create("contact", contact_of(parent, "C"));
+    let events = world.events().await;
+    // the second life is not known yet when its child comes
+    for which in [0, 1, 3] {
+        redeliver(&instance, &events[which]).await;
+    }
+    assert!(text(&world, "contact", child, "parentcustomerid").contains(&parent.to_string()));
+    redeliver(&instance, &events[2]).await;
+    world.assert_equal();
+}

@@ -11,7 +11,7 @@
 mod history;
 mod instances;
 mod plan;
-mod verdict;
+pub mod verdict;
 
 use instances::Instances;
 use plan::Plan;
@@ -96,7 +96,7 @@ async fn run(seed: u64) -> (Seen, (u64, u64)) {
     // whatever is still on its way lands now, and whoever died is not waited for any more
     tokio::time::sleep(Duration::from_secs(1_000)).await;
     instances.sweep_up().await;
-    verdict::check(&world, &rough, &events, &plan).await;
+    verdict::check(&world, &rough, events.iter().map(AsRef::as_ref), !plan.images).await;
     let mut seen = instances.seen();
     seen.of_the_environments(&world, &faults);
     (seen, world.trace.sum())

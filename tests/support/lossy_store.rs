@@ -3,8 +3,6 @@
 use async_trait::async_trait;
 use dataverse_sync::ledger::record::{EventRecord, RowRecord};
 use dataverse_sync::ledger::store::{Commit, Committed, Etag, Expect, Snapshot, Store, StoreError};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -26,8 +24,6 @@ pub enum Fault {
 pub struct LossyStore {
     inner: Arc<dyn Store>,
     commits: Mutex<VecDeque<Fault>>,
-    /// Draws a fault for this share of all commits, and fails this share of all reads.
-    drawn: Option<(Mutex<StdRng>, f64)>,
     reads: AtomicUsize,
     writes: AtomicUsize,
     leases: Mutex<Vec<(Instant, Option<i64>)>>,
@@ -40,35 +36,10 @@ impl LossyStore {
         Arc::new(Self {
             inner,
             commits,
-            drawn: None,
             reads: AtomicUsize::new(0),
             writes: AtomicUsize::new(0),
             leases: Mutex::default(),
         })
-    }
-
-    /// Faults at random, the same ones for the same seed.
-    pub fn seeded(inner: Arc<dyn Store>, seed: u64, share: f64) -> Arc<Self> {
-        let drawn = Some((Mutex::new(StdRng::seed_from_u64(seed)), share));
-        let commits = Mutex::default();
-        Arc::new(Self {
-            inner,
-            commits,
-            drawn,
-            reads: AtomicUsize::new(0),
-            writes: AtomicUsize::new(0),
-            leases: Mutex::default(),
-        })
-    }
-
-    fn draw(&self) -> Fault {
-        let Some((random, share)) = &self.drawn else { return Fault::None };
-        let mut random = random.lock().unwrap();
-        match (random.random_bool(*share), random.random_bool(0.5)) {
-            (false, _) => Fault::None,
-            (true, true) => Fault::AfterEffect,
-            (true, false) => Fault::BeforeEffect,
-        }
     }
 
     /// When each row record was written, and until when (milliseconds of the holder's clock) it was leased from then on.
@@ -93,9 +64,6 @@ impl LossyStore {
 impl Store for LossyStore {
     async fn read(&self, partition: &str, event_key: &str) -> Result<Snapshot, StoreError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
-        if self.draw() != Fault::None {
-            return Err(StoreError::Unavailable { reason: "read lost".to_owned(), after: None });
-        }
         // others get their turn between a decision and what it was based on
         tokio::task::yield_now().await;
         self.inner.read(partition, event_key).await
@@ -103,7 +71,7 @@ impl Store for LossyStore {
 
     async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
         self.writes.fetch_add(1, Ordering::SeqCst);
-        let fault = self.commits.lock().unwrap().pop_front().unwrap_or_else(|| self.draw());
+        let fault = self.commits.lock().unwrap().pop_front().unwrap_or(Fault::None);
         tokio::task::yield_now().await;
         match fault {
             Fault::None => self.inner_commit(commit).await,
@@ -123,7 +91,7 @@ impl Store for LossyStore {
         expect: Expect,
     ) -> Result<Etag, StoreError> {
         self.writes.fetch_add(1, Ordering::SeqCst);
-        let fault = self.commits.lock().unwrap().pop_front().unwrap_or_else(|| self.draw());
+        let fault = self.commits.lock().unwrap().pop_front().unwrap_or(Fault::None);
         match fault {
             Fault::None => self.inner.put_event(partition, event_key, record, expect).await,
             Fault::AfterEffect => {

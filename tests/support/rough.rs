@@ -28,13 +28,13 @@ pub struct Weather {
     pub lost: f64,
     /// Of all writes, landing up to a minute after their caller gave up.
     pub late: f64,
-    /// Longest time of half a call; zero: others get their turn, and no time passes.
+    /// Longest time of half a call.
     pub half_call: Duration,
 }
 
 impl Weather {
-    /// Nothing is lost, and every call has an await point before and after its effect.
-    pub const CALM: Self = Self { lost: 0.0, late: 0.0, half_call: Duration::ZERO };
+    /// Nothing is lost, and every call has an await point of its own before and after its effect.
+    pub const CALM: Self = Self { lost: 0.0, late: 0.0, half_call: Duration::from_millis(9) };
 }
 
 /// Ledger and inbox.
@@ -103,11 +103,9 @@ impl Rough {
     }
 
     async fn half(&self) {
-        if self.weather.half_call.is_zero() {
-            return tokio::task::yield_now().await;
-        }
         let share = self.random.lock().unwrap().random::<f64>();
-        tokio::time::sleep(self.weather.half_call.mul_f64(share)).await;
+        // never zero: that would be no await at all
+        tokio::time::sleep(Duration::from_millis(1) + self.weather.half_call.mul_f64(share)).await;
     }
 
     async fn read<T, E: Lost>(&self, what: &str, effect: BoxFuture<'_, Result<T, E>>) -> Result<T, E> {

@@ -1,0 +1,113 @@
+//! `status`: what this instance is doing and what all of them owe, in numbers. Holds no row and no secret.
+//!
+//! Bounded: one round trip for what is paused, and one per thousand entries of the inbox, [`SCAN_MAX`] of each kind at most.
+
+use super::time;
+use crate::inbox::{Counts, InboxError};
+use crate::sync::engine::Engine;
+use crate::sync::environment::Environment;
+use crate::sync::paused::Paused;
+use serde::Serialize;
+
+/// Entries of one kind that are looked at for the numbers; more is told as `at_least`.
+const SCAN_MAX: usize = 10_000;
+
+/// The numbers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Status {
+    /// The gate before each environment, of this instance.
+    pub gate: Sides<GateStatus>,
+    /// Calls under way, of this instance.
+    pub concurrency: Sides<Concurrency>,
+    /// Events that wait in the inbox, due or not. One that was moved at this moment may be counted twice.
+    pub owed: usize,
+    /// Those of them that are due.
+    pub due: usize,
+    /// When the oldest of the waiting was first owed.
+    pub oldest: Option<String>,
+    /// When the one that is due the longest came due; in the future if none is due.
+    pub oldest_due: Option<String>,
+    /// Events that need a person.
+    pub parked: usize,
+    /// Entries that cannot be read: a person must look.
+    pub unreadable: usize,
+    /// There are more entries than were looked at: the numbers are lower bounds.
+    pub at_least: bool,
+    /// What people have paused; left out if the ledger does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Paused>,
+    /// Events of other organisations that this instance has ignored.
+    pub foreign: u64,
+}
+
+/// One thing per environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Sides<T> {
+    /// The target's.
+    pub target: T,
+    /// The source's, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<T>,
+}
+
+/// How a gate stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GateStatus {
+    /// `open` or `closed`.
+    pub state: &'static str,
+    /// How long it stays closed, in seconds; 0 if it is open.
+    pub closed_for_s: f64,
+}
+
+/// How much is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Concurrency {
+    /// Calls.
+    pub in_flight: u32,
+    /// `max_in_flight`.
+    pub max: usize,
+}
+
+/// Looks.
+///
+/// # Errors
+/// The inbox cannot be read.
+pub async fn status(engine: &Engine) -> Result<Status, InboxError> {
+    let parts = engine.parts();
+    let counts = match &parts.inbox {
+        Some(inbox) => inbox.counts(parts.clock.now().timestamp_millis(), SCAN_MAX).await?,
+        None => Counts::default(),
+    };
+    let paused = match &parts.system {
+        Some(system) => Paused::read(system).await.ok(),
+        None => None,
+    };
+    Ok(Status {
+        gate: sides(engine, gate),
+        concurrency: sides(engine, |environment| Concurrency {
+            in_flight: environment.gate.in_flight(),
+            max: parts.mapping.limits.max_in_flight,
+        }),
+        owed: counts.owed,
+        due: counts.due,
+        oldest: counts.oldest_ms.map(time),
+        oldest_due: counts.oldest_due_ms.map(time),
+        parked: counts.parked,
+        unreadable: counts.unreadable,
+        at_least: counts.at_least,
+        paused,
+        foreign: engine.foreign(),
+    })
+}
+
+fn sides<T>(engine: &Engine, told: impl Fn(&Environment) -> T) -> Sides<T> {
+    Sides { target: told(&engine.parts().target), source: engine.parts().source.as_ref().map(told) }
+}
+
+fn gate(environment: &Environment) -> GateStatus {
+    let closed = environment.gate.closed_for();
+    GateStatus {
+        state: if closed.is_some() { "closed" } else { "open" },
+        closed_for_s: closed.unwrap_or_default().as_secs_f64(),
+    }
+}
