@@ -78,7 +78,7 @@ impl Verdict {
             (
                 "handler processes killed",
                 self.kills,
-                format!("{} messages had to wait for their locks", self.queue.locks_lost),
+                format!("{} messages waited for their locks", self.queue.locks_lost),
             ),
         ]
     }
@@ -87,10 +87,10 @@ impl Verdict {
     fn handled(&self) -> Vec<Line> {
         let again = if self.naive { "the target was changed again" } else { "no answer, so repeated under the lease" };
         let mut all = vec![
-            ("applied", self.applied, format!("in {} of them our values were there already", self.raced)),
+            ("applied", self.applied, format!("{} times our values were there already", self.raced)),
             ("duplicates absorbed", self.duplicates, "the same event came again".to_owned()),
             ("older than what was written", self.stale, "came late, nothing in it was newer".to_owned()),
-            ("placeholders for parents", self.placeholders, "made for children, filled when they came".to_owned()),
+            ("placeholders for parents", self.placeholders, "made for children, filled afterwards".to_owned()),
             ("kept for later", self.deferred, format!("{} webhooks of them, answered 202", self.webhooks_kept)),
             ("redeliveries by the queue", self.queue.redelivered, format!("{} given back", self.queue.abandoned)),
             ("events written more than once", self.written_again, again.to_owned()),
@@ -109,10 +109,10 @@ impl Verdict {
     /// What must be 0.
     fn findings(&self) -> [(&'static str, usize, String); 6] {
         let (lost, back, columns, links) = self.kinds();
-        let kinds = format!("{lost} rows lost, {back} came back, {columns} columns, {links} links");
+        let kinds = format!("{lost} lost, {back} back; {columns} columns, {links} links");
         [
             ("differences", self.differences.len(), kinds),
-            ("still owed", self.pending + self.owed, "in queue, inbox, or claimed and not done".to_owned()),
+            ("still owed", self.pending + self.owed, "queued, in the inbox, or half done".to_owned()),
             ("parked", self.parked.len(), "a person would have to look".to_owned()),
             ("dead-lettered", self.dead, "messages that the queue gave up".to_owned()),
             ("webhook deliveries refused", self.webhooks_refused, "those are never sent again".to_owned()),
@@ -331,6 +331,6 @@ mod tests {
         verdict.differences = (0..13).map(of).collect();
         let text = verdict.text(false);
         assert_eq!(text.matches("deleted, but there in the target").count(), LISTED_MAX);
-        assert!(text.contains("... and 3 more") && text.contains("0 rows lost, 13 came back"));
+        assert!(text.contains("... and 3 more") && text.contains("0 lost, 13 back;"));
     }
 }
