@@ -59,6 +59,7 @@ impl Engine {
         if !track.whole {
             track.partition = Some(partition.to_owned());
         }
+        self.way_is_open(delivery, deadline).await?;
         let _turn = self.locks.turn(partition, parts.clock.as_ref(), deadline).await?;
         // a link says all there is to say about it
         let signal = job.link.is_none() && is_signal(job.table, job.event);
@@ -94,7 +95,7 @@ impl Engine {
             clock,
             limits,
             deadline,
-            patient: delivery.channel != Channel::Webhook || parts.inbox.is_none(),
+            patient: self.is_patient(delivery),
             traces: Call {
                 correlation: job.event.origin.correlation.clone(),
                 traceparent: delivery.traceparent.clone(),
@@ -187,6 +188,7 @@ impl Engine {
             | Failure::Ledger { .. } => {}
             Failure::Never { reason } => self.note_parking(job.event, track, delivery, reason).await?,
             Failure::NotNow { .. }
+            | Failure::Shut { .. }
             | Failure::Paused
             | Failure::OutOfOrder { .. }
             | Failure::Busy { .. }

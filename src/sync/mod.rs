@@ -13,6 +13,7 @@ mod keep;
 mod keys;
 mod links;
 mod lookups;
+mod neighbours;
 mod parents;
 mod pause;
 pub mod paused;
