@@ -3,6 +3,7 @@
 use super::claiming::RowLocks;
 use super::environment::Environment;
 use super::failure::Failure;
+use super::fuse::Fuse;
 use super::job;
 use super::keep::Track;
 use super::parents::KnownRows;
@@ -64,6 +65,7 @@ pub struct Engine {
     pub(super) known: KnownRows,
     pub(super) paused: PauseWatch,
     pub(super) strangers: Strangers,
+    pub(super) fuse: Fuse,
 }
 
 impl Engine {
@@ -81,6 +83,7 @@ impl Engine {
             known: KnownRows::default(),
             paused: PauseWatch::default(),
             strangers: Strangers::default(),
+            fuse: Fuse::default(),
         }
     }
 

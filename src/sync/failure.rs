@@ -41,6 +41,8 @@ pub(super) enum Failure {
     ParentBusy,
     /// Somebody else holds the row (PROTOCOL R7).
     Overtaken,
+    /// The row's history is in another partition: go on there.
+    Moved { to: String },
     /// The target's names changed: map the event anew.
     NamesChanged,
     /// The id belongs to other content.
@@ -71,11 +73,11 @@ impl Failure {
         matches!(self, Self::Ledger { .. })
     }
 
-    /// Attempts with this one, after `tried`. A row that is busy is none (PROTOCOL "Smaller"), nor is a table that is paused. An outage (`shut`)
-    /// spaces the tries out, but is never by itself what makes them too many.
+    /// Attempts with this one, after `tried`. A row that is busy is none (PROTOCOL "Smaller"), nor is a table that is
+    /// paused. An outage (`shut`) spaces the tries out, but is never by itself what makes them too many.
     pub(super) fn attempts(&self, tried: u32, shut: bool) -> u32 {
         match self {
-            Self::ParentBusy | Self::Overtaken | Self::Busy { .. } | Self::Paused => tried,
+            Self::ParentBusy | Self::Overtaken | Self::Busy { .. } | Self::Paused | Self::Moved { .. } => tried,
             _ if shut => tried.max(tried.saturating_add(1).min(SHUT_ATTEMPTS_MAX)),
             _ => tried.saturating_add(1),
         }
@@ -108,6 +110,7 @@ impl Failure {
             Self::AskSource { reason } => (format!("source_needed: {reason}"), LATER),
             Self::ParentBusy => ("parent_busy: another worker holds the parent's row".to_owned(), LATER),
             Self::Overtaken => ("overtaken: another worker holds the row".to_owned(), LATER),
+            Self::Moved { .. } => ("row_moved: its history is being moved".to_owned(), LATER),
             Self::NamesChanged => ("the target's names keep changing".to_owned(), MUCH_LATER),
             Self::IdReused | Self::ImpostorKept => ("the id was used with other content".to_owned(), MUCH_LATER),
         }
@@ -115,9 +118,13 @@ impl Failure {
 
     /// What is parked is found by the first word of its reason.
     fn of_request(error: &DataverseError) -> Self {
+        let remedy = match error.kind() {
+            Kind::DeleteRestricted => "; rows of the target that refer to it have to be deleted or changed first",
+            _ => "",
+        };
         match error.disposition() {
-            Disposition::Park => Self::Never { reason: format!("{}: {error}", error.kind().name()) },
-            disposition => Self::by(disposition, error.to_string()),
+            Disposition::Park => Self::Never { reason: format!("{}: {error}{remedy}", error.kind().name()) },
+            disposition => Self::by(disposition, format!("{error}{remedy}")),
         }
     }
 
