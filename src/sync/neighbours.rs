@@ -28,6 +28,8 @@ pub(super) struct Neighbours {
     clock_skew: Duration,
     /// When it was last looked at, or tried to.
     looked_at: Mutex<Option<Duration>>,
+    /// When it could not be written.
+    failed_at: Mutex<Option<Duration>>,
     /// One at a time; who finds another looking waits for what that one hears.
     turn: tokio::sync::Mutex<()>,
 }
@@ -36,7 +38,8 @@ impl Neighbours {
     /// The notice about `environment`, which is its address without the scheme.
     pub(super) fn new(system: System, environment: &str, clock_skew: Duration) -> Self {
         let name = format!("governor:{environment}");
-        Self { system, name, clock_skew, looked_at: Mutex::default(), turn: tokio::sync::Mutex::default() }
+        let (looked_at, failed_at) = (Mutex::default(), Mutex::default());
+        Self { system, name, clock_skew, looked_at, failed_at, turn: tokio::sync::Mutex::default() }
     }
 
     /// Tells the gate what others have found, if that was not done lately. Whether the ledger was asked, or somebody waited
@@ -50,26 +53,31 @@ impl Neighbours {
             let found = self.bounded(self.system.state::<Notice>(&self.name)).await;
             if let Some(found) = found {
                 gate.hear(found.map(|found| found.record).unwrap_or_default(), self.clock_skew);
+                self.write(gate).await;
             }
             self.looked(clock);
-            self.write(gate).await;
         }
         true
     }
 
-    /// Tells the others what the gate knows, if that is news.
+    /// Tells the others what the gate knows, if that is news. What could not be told is told with the next look.
     pub(super) async fn tell(&self, gate: &Gate, clock: &dyn Clock) {
-        if gate.has_news() {
-            let _turn = self.turn.lock().await;
-            if self.write(gate).await {
-                self.looked(clock);
-            }
+        let failed = *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if !gate.has_news() || failed.is_some_and(|at| clock.monotonic().saturating_sub(at) < LOOK_EVERY) {
+            return;
+        }
+        let _turn = self.turn.lock().await;
+        if self.write(gate).await {
+            self.looked(clock);
+        } else {
+            *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock.monotonic());
         }
     }
 
+    /// Whether the notice says what the gate knows.
     async fn write(&self, gate: &Gate) -> bool {
         if !gate.has_news() {
-            return false;
+            return true;
         }
         let merged = self.system.update::<Notice>(&self.name, |there| gate.notice(there));
         match self.bounded(merged).await {

@@ -10,8 +10,9 @@
 use super::seen::Seen;
 use std::time::Duration;
 
-/// Failures in a row that open it (assumed: more than one event's own repetitions between two others).
-pub const IN_A_ROW: u32 = 5;
+/// Failures in a row that open it (assumed: more than `max_in_flight`, because all calls of one broken connection fail at
+/// once, and few enough to come together within seconds).
+pub const IN_A_ROW: u32 = 10;
 /// Least calls within the window before their rate counts (assumed).
 pub const SAMPLE_MIN: u32 = 20;
 /// Failures of a hundred calls that open it (assumed).
