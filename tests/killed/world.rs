@@ -240,13 +240,8 @@ fn millis(duration: Duration) -> i64 {
 async fn host(azurite: &Azurite, [source, target]: &[Server; 2], folder: &Folder) -> Host {
     let environment: BTreeMap<String, String> = [
         ("SYNC_QUEUE", QUEUE.to_owned()),
-<<<<<<< HEAD
-        ("LocalQueue__fullyQualifiedNamespace", "stand-in.servicebus.windows.net".to_owned()),
-        ("TARGET_URL", servers[1].url()),
-=======
         (QUEUE_CONNECTION, "the host's alone".to_owned()),
         ("TARGET_URL", target.url()),
->>>>>>> kill
         ("TARGET_AUTH", "none".to_owned()),
         ("SOURCE_URL", source.url()),
         ("SOURCE_AUTH", "none".to_owned()),
@@ -336,13 +331,8 @@ impl Folder {
         for name in ["queue", "webhook", "sweep", "health"] {
             std::fs::create_dir_all(folder.0.join(name)).unwrap();
             let manifest = repository.join("functions").join(name).join("function.json");
-<<<<<<< HEAD
-            // a connection of another name, which the handler does not know: the queue takes no REST here
-            let text = std::fs::read_to_string(manifest).unwrap().replace("\"ServiceBus\"", "\"LocalQueue\"");
-=======
             let text = std::fs::read_to_string(manifest).unwrap();
             let text = text.replace("\"ServiceBus\"", &format!("\"{QUEUE_CONNECTION}\""));
->>>>>>> kill
             std::fs::write(folder.0.join(name).join("function.json"), text).unwrap();
         }
         std::fs::copy(repository.join("host.json"), folder.0.join("host.json")).unwrap();
