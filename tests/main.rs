@@ -22,6 +22,7 @@ mod inbox;
 mod killed;
 mod ledger;
 mod mutations;
+mod people;
 mod process;
 mod readme;
 mod serve;

@@ -5,6 +5,7 @@ pub mod handover;
 pub mod history;
 pub mod parked;
 pub mod pause;
+pub mod placeholders;
 pub mod status;
 pub mod sweep;
 

@@ -13,6 +13,7 @@
 //! so many turns per window ([`turns`]). The cursor goes on behind whatever failed, and what failed is moved away, for
 //! longer each time, until it is parked: no number of poisoned entries stands before the others.
 
+mod aside;
 mod turns;
 
 use super::handover;
@@ -21,12 +22,11 @@ use crate::clock::Clock;
 use crate::domain::mapping::Limits;
 use crate::domain::outcome::Outcome;
 use crate::inbox::entry::SHARDS;
-use crate::inbox::{Entry, HandedOver, Inbox, InboxError, Slip};
+use crate::inbox::{Entry, HandedOver, Inbox, Slip};
 use crate::ledger::purge::{Expiring, PurgeRequest, Purged, ScanStart, purge};
 use crate::ledger::system::{Leased, System};
 use crate::servicebus::Sender;
 use crate::sync::engine::Engine;
-use crate::sync::paused::PAUSED;
 use crate::sync::{HandleEvent, Owed};
 use futures_util::{StreamExt, stream};
 use std::collections::BTreeMap;
@@ -195,6 +195,13 @@ impl Sweeper {
             }
         }
         if !self.is_over(&run) {
+            match self.0.engine.look_after_placeholders().await {
+                Ok(0) => {}
+                Ok(waiting) => {
+                    tracing::warn!(waiting, "placeholders still wait for their rows; `placeholders` lists them")
+                }
+                Err(error) => tracing::warn!(%error, "placeholders were not looked at"),
+            }
             match self.purge(run.deadline).await {
                 Ok(purged) => swept.purged = purged.events + purged.rows,
                 Err(error) => tracing::warn!(error, "the purge did not get on"),
@@ -290,28 +297,6 @@ impl Sweeper {
         swept
     }
 
-    /// Puts off what is paused, and gives back the rest.
-    async fn without_paused(&self, entries: Vec<(Slip, Entry)>) -> (Swept, Vec<(Slip, Entry)>) {
-        let mut swept = Swept::default();
-        let looked_at = entries.into_iter().map(|(slip, entry)| async move {
-            let put_off = self.0.engine.put_off_if_paused(&slip, &entry).await;
-            (put_off, slip, entry)
-        });
-        let looked_at: Vec<_> = stream::iter(looked_at).buffered(EVENTS_AT_ONCE).collect().await;
-        let mut rest = Vec::with_capacity(looked_at.len());
-        for (put_off, slip, entry) in looked_at {
-            match put_off {
-                Ok(false) => rest.push((slip, entry)),
-                Ok(true) => swept.paused += 1,
-                Err(error) => {
-                    tracing::warn!(%error, table = entry.table, "an entry of a paused table could not be put off");
-                    swept.failed += 1;
-                }
-            }
-        }
-        (swept, rest)
-    }
-
     /// Moves entries out of the way and sends a message for each; gives back those without a message.
     async fn hand_over(&self, run: &Run<'_>, queue: &Sender, some: &[(Slip, Entry)]) -> (Swept, Vec<(Slip, Entry)>) {
         let until_ms = self.now_ms().saturating_add(millis(HANDED_FOR));
@@ -376,23 +361,6 @@ impl Sweeper {
             }
         }
         swept
-    }
-
-    /// Moves an entry that cannot even be worked on away from the others, for longer each time, and parks it in the end.
-    async fn put_off(&self, inbox: &Inbox, slip: &Slip, entry: &Entry, why: &str) -> Result<(), InboxError> {
-        let (now_ms, limits) = (self.now_ms(), &self.0.limits);
-        let attempts = entry.attempts.saturating_add(1);
-        // the time that a pause took is not the event's
-        let entry = &Entry { first_ms: if entry.reason == PAUSED { now_ms } else { entry.first_ms }, ..entry.clone() };
-        let too_old = now_ms.saturating_sub(entry.first_ms) > millis(limits.age_max);
-        if attempts >= limits.attempts_max || too_old {
-            let word = if too_old { "too_old" } else { "attempts_exhausted" };
-            inbox.park(&entry.again(now_ms, attempts, why), &format!("{word}: {why}"), now_ms).await?;
-            return inbox.settle(slip).await;
-        }
-        let pause = FAILED_MIN.saturating_mul(1 << entry.attempts.min(8)).min(FAILED_MAX);
-        let later = entry.again(now_ms.saturating_add(millis(pause)), attempts, why);
-        inbox.reschedule(slip, &later).await.map(drop)
     }
 
     async fn purge(&self, deadline: Duration) -> Result<Purged, String> {

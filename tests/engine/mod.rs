@@ -13,6 +13,7 @@ mod owed;
 mod parents;
 mod parked;
 mod paused;
+mod placeholders;
 mod race;
 mod strangers;
 mod types;
