@@ -105,7 +105,16 @@ impl Engine {
         schema: Arc<TableSchema>,
     ) -> Result<Result<Job<'a>, Ignored>, Failure> {
         if schema.elastic {
-            return Err(Failure::never("elastic_table: a partial write would wipe the row's other columns"));
+            return Err(Failure::never(format!(
+                "elastic_table: a partial write would wipe the row's other columns; remove [tables.{}]",
+                table.source
+            )));
+        }
+        if schema.external {
+            return Err(Failure::never(format!(
+                "virtual_table: the target keeps the rows of {} elsewhere; remove [tables.{}], or write to where they are kept",
+                schema.name, table.source
+            )));
         }
         let mapped = map_columns(&self.parts.mapping, table, &schema, event);
         if let Some(column) = mapped.unknown_named.first() {

@@ -1,6 +1,7 @@
 //! Entries that are put aside, so that they do not stand before others: those of paused tables, and those that could not even
 //! be worked on.
 
+use super::turns::Row;
 use super::{EVENTS_AT_ONCE, FAILED_MAX, FAILED_MIN, Sweeper, Swept, millis};
 use crate::inbox::{Entry, Inbox, InboxError, Slip};
 use crate::sync::paused::PAUSED;
@@ -8,25 +9,29 @@ use futures_util::{StreamExt, stream};
 
 impl Sweeper {
     /// Puts off what is paused, and gives back the rest.
-    pub(super) async fn without_paused(&self, entries: Vec<(Slip, Entry)>) -> (Swept, Vec<(Slip, Entry)>) {
-        let mut swept = Swept::default();
-        let looked_at = entries.into_iter().map(|(slip, entry)| async move {
-            let put_off = self.0.engine.put_off_if_paused(&slip, &entry).await;
-            (put_off, slip, entry)
-        });
-        let looked_at: Vec<_> = stream::iter(looked_at).buffered(EVENTS_AT_ONCE).collect().await;
-        let mut rest = Vec::with_capacity(looked_at.len());
-        for (put_off, slip, entry) in looked_at {
-            match put_off {
-                Ok(false) => rest.push((slip, entry)),
-                Ok(true) => swept.paused += 1,
-                Err(error) => {
-                    tracing::warn!(%error, table = entry.table, "an entry of a paused table could not be put off");
-                    swept.failed += 1;
+    pub(super) async fn without_paused(&self, rows: Vec<Row>) -> (Swept, Vec<Row>) {
+        let looked_at = rows.into_iter().map(|row| async move {
+            let (mut swept, mut rest) = (Swept::default(), Row { cut: row.cut, ..Row::default() });
+            for (slip, entry) in row.entries {
+                match self.0.engine.put_off_if_paused(&slip, &entry).await {
+                    Ok(false) => rest.entries.push((slip, entry)),
+                    Ok(true) => swept.paused += 1,
+                    Err(error) => {
+                        tracing::warn!(%error, table = entry.table, "an entry of a paused table could not be put off");
+                        swept.failed += 1;
+                    }
                 }
             }
+            (swept, rest)
+        });
+        let looked_at: Vec<(Swept, Row)> = stream::iter(looked_at).buffered(EVENTS_AT_ONCE).collect().await;
+        let mut swept = Swept::default();
+        let mut rows = Vec::with_capacity(looked_at.len());
+        for (of_row, row) in looked_at {
+            swept += of_row;
+            rows.extend(Some(row).filter(|row| !row.entries.is_empty()));
         }
-        (swept, rest)
+        (swept, rows)
     }
 
     /// Moves an entry that cannot even be worked on away from the others, for longer each time, and parks it in the end.
