@@ -216,7 +216,7 @@ async fn a_new_user_is_told_what_was_wrong_and_what_to_do() {
     check(&["history", "acount", &nobody], 2, &["no table acount", "it has account"]).await;
     check(&["history", "account", "A-1"], 2, &["`A-1` is no GUID"]).await;
     check(&["parked", "show", "7"], 1, &["no parked event has the id 7"]).await;
-    check(&["parked", "replay"], 2, &["<IDS|", "--all"]).await;
+    check(&["parked", "replay"], 2, &["parked list", "parked replay <id>", "--all"]).await;
     check(&["pause", "lead"], 2, &["no table lead"]).await;
     let (code, out, _) = world.run(&["parked", "replay", "07-00000000000000000000000000000000"]).await;
     assert_eq!((code, out.starts_with("missing")), (Some(1), true), "{out}");

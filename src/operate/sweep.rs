@@ -14,6 +14,7 @@
 //! parked, and the rest of its row waits: poisoned entries do not stand before the others.
 
 mod aside;
+mod forget;
 mod turns;
 
 use super::handover;
@@ -23,7 +24,7 @@ use crate::domain::mapping::Limits;
 use crate::domain::outcome::Outcome;
 use crate::inbox::entry::SHARDS;
 use crate::inbox::{Entry, HandedOver, Inbox, InboxError, Slip};
-use crate::ledger::purge::{Expiring, PurgeRequest, Purged, ScanStart, purge};
+use crate::ledger::purge::Expiring;
 use crate::ledger::system::{Leased, System};
 use crate::servicebus::{Sender, ServiceBusError};
 use crate::sync::engine::Engine;
@@ -58,9 +59,6 @@ const FAILED_MIN: Duration = Duration::from_secs(30);
 const FAILED_MAX: Duration = Duration::from_secs(900);
 /// Longest sweep: the timer ticks every minute.
 const BUDGET: Duration = Duration::from_secs(45);
-/// Records that one sweep's purge looks at.
-const PURGE_RECORDS: usize = 2_000;
-const PURGE_STATE: &str = "purge";
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -410,25 +408,6 @@ impl Sweeper {
             }
         }
         swept
-    }
-
-    async fn purge(&self, deadline: Duration) -> Result<Purged, String> {
-        let SweepParts { system, records, clock, limits, .. } = &self.0;
-        let before = |age: Duration| self.now_ms().saturating_sub(millis(age));
-        let cursor = system.state::<ScanStart>(PURGE_STATE).await.map_err(|error| error.to_string())?;
-        let request = PurgeRequest {
-            start: cursor.map(|stored| stored.record).unwrap_or_default(),
-            events_before_ms: before(limits.dedup_window),
-            rows_before_ms: before(limits.tombstones),
-            scanned_max: PURGE_RECORDS,
-            deadline,
-        };
-        let purged = purge(records.as_ref(), clock.as_ref(), &request).await.map_err(|error| error.to_string())?;
-        if purged.next != request.start {
-            let next = purged.next.clone();
-            system.update::<ScanStart>(PURGE_STATE, |_| Some(next.clone())).await.map_err(|error| error.to_string())?;
-        }
-        Ok(purged)
     }
 }
 
