@@ -39,13 +39,17 @@ fn holds(suite: &str, test: &str) -> bool {
     let (modules, name) = test.rsplit_once("::").unwrap();
     let root = if suite == "lib" { "src" } else { "tests" };
     let path = modules.replace("::", "/");
-    let listed = modules.strip_prefix("ledger::stores::").map(|_| {
+    let suite_of_stores =
+        ["ledger", "inbox"].into_iter().find(|folder| modules.starts_with(&format!("{folder}::stores::")));
+    let listed = suite_of_stores.map(|folder| {
         // one test per case and store: made by a macro from a list
-        let list = read("tests/ledger/stores.rs");
+        let list = read(format!("tests/{folder}/stores.rs"));
         list.lines().any(|line| line.trim() == name)
     });
-    let files = if listed.is_some() {
-        vec!["tests/ledger/cases.rs".to_owned()]
+    let files: Vec<String> = if let Some(folder) = suite_of_stores {
+        ["cases", "due", "handover", "owed", "parked", "purge", "system"]
+            .map(|f| format!("tests/{folder}/{f}.rs"))
+            .into()
     } else {
         let outer = path.strip_suffix("/tests").unwrap_or(&path);
         [&path, outer].iter().flat_map(|path| [format!("{root}/{path}.rs"), format!("{root}/{path}/mod.rs")]).collect()

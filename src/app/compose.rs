@@ -17,6 +17,7 @@ use crate::ledger::purge::Expiring;
 use crate::ledger::store::Store;
 use crate::ledger::system::{StateStore, System};
 use crate::ledger::table::TableStore;
+use crate::operate::reconcile::Reconciler;
 use crate::operate::sweep::Sweeper;
 use crate::outbound::authorize::{Authorize, AuthorizeError, NoToken};
 use crate::outbound::disposition::Disposition as CallDisposition;
@@ -129,6 +130,15 @@ pub fn sweeper(base: &Base, settings: &Settings, records: &Records, engine: Arc<
     })
 }
 
+/// What compares both sides of this engine, if it has a source.
+#[must_use]
+pub fn reconciler(base: &Base, records: &Records, engine: &Arc<Engine>) -> Option<Reconciler> {
+    let parts = engine.parts();
+    parts.source.as_ref()?;
+    let system = parts.system.clone().unwrap_or_else(|| records.system(base, parts.mapping.limits.clock_skew));
+    Some(Reconciler::new(Arc::clone(engine), system))
+}
+
 /// The queue, if a connection to it is set.
 ///
 /// # Errors
@@ -220,7 +230,8 @@ pub fn environment(
             Arc::new(EnvironmentTokens { tokens: tokens(base, credential), resource: url.origin().to_owned() })
         }
     };
-    let gate = Gate::new(Arc::clone(&base.clock), u32::try_from(limits.max_in_flight).unwrap_or(u32::MAX));
+    let in_flight = u32::try_from(limits.max_in_flight).unwrap_or(u32::MAX);
+    let gate = Gate::of(url.host(), Arc::clone(&base.clock), in_flight, limits.request_timeout);
     let transport = Gated::new(Arc::clone(&base.transport), gate.clone(), Arc::clone(&base.clock));
     let client_limits = ClientLimits { request_timeout: limits.request_timeout, ..ClientLimits::default() };
     let client = Dataverse::new(url, authorize, Arc::new(transport), Arc::clone(&base.clock), client_limits);

@@ -7,10 +7,12 @@
 mod demo;
 mod doctor;
 mod history;
+mod package;
 mod parked;
 mod pause;
 mod place;
 mod placeholders;
+mod reconcile;
 mod serve;
 
 use crate::config;
@@ -66,6 +68,15 @@ pub enum Command {
     Pause(pause::Arguments),
     /// Apply again what `pause` had stored
     Resume(pause::Arguments),
+    /// Build the folder or zip that is deployed, and refuse what the host would refuse
+    Package(package::Arguments),
+    /// Compare source and target, and mend what differs
+    ///
+    /// Without --full, what has changed at the source since the last run; the first time all rows. Each difference goes through
+    /// the same engine as live events, so this may run while they flow. A run that was interrupted goes on where it was.
+    ///
+    /// Exit code 0: done; with --dry-run: both sides are equal. 1: something is left to do, or differs.
+    Reconcile(reconcile::Arguments),
 }
 
 /// Why a command did not do what it should.
@@ -101,6 +112,8 @@ fn run(command: Command, environment: &BTreeMap<String, String>) -> Result<(), T
         Command::Placeholders(arguments) => placeholders::list(&arguments, environment),
         Command::Pause(arguments) => pause::pause(&arguments, environment),
         Command::Resume(arguments) => pause::resume(&arguments, environment),
+        Command::Package(arguments) => package::package(&arguments, environment),
+        Command::Reconcile(arguments) => reconcile::reconcile(&arguments, environment),
     }
 }
 

@@ -13,22 +13,20 @@
 //! neither gets more than its share at once ([`turns`]). What failed is moved away, for longer each time, until it is
 //! parked, and the rest of its row waits: poisoned entries do not stand before the others.
 
-mod aside;
-mod forget;
 mod turns;
+mod work;
 
 use super::handover;
 use crate::chance;
 use crate::clock::Clock;
 use crate::domain::mapping::Limits;
-use crate::domain::outcome::Outcome;
 use crate::inbox::entry::SHARDS;
 use crate::inbox::{Entry, HandedOver, Inbox, InboxError, Slip};
-use crate::ledger::purge::Expiring;
+use crate::ledger::purge::{Expiring, PurgeRequest, Purged, ScanStart, purge};
 use crate::ledger::system::{Leased, System};
 use crate::servicebus::{Sender, ServiceBusError};
+use crate::sync::HandleEvent;
 use crate::sync::engine::Engine;
-use crate::sync::{HandleEvent, Owed};
 use futures_util::{StreamExt, stream};
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
@@ -44,7 +42,8 @@ const WINDOW_ENTRIES: usize = 256;
 /// Pages of entries that are looked through for what is worked on here.
 const PAGE_ENTRIES: usize = 1_000;
 const PAGES_MAX: usize = 5;
-/// Entries that have their turn at once: of a row, a table, a shard. All shards together are some 20 MiB at most.
+/// Entries that have their turn at once: of a row, a table, a shard. All shards together, with the pages they are chosen
+/// from, are some 40 MiB at most.
 const SHARE: Share = Share { of_row: 32, of_table: 256, of_all: 1_024 };
 /// Events worked on side by side; the gate before the target narrows it further.
 const EVENTS_AT_ONCE: usize = 32;
@@ -54,11 +53,11 @@ const HANDED_AT_ONCE: usize = 100;
 const HANDED_FOR: Duration = Duration::from_secs(300);
 /// Hand-overs of an entry that may come to nothing before the sweep works on it itself.
 const HANDED_MAX: u32 = 2;
-/// First and longest pause after an entry could not be worked on.
-const FAILED_MIN: Duration = Duration::from_secs(30);
-const FAILED_MAX: Duration = Duration::from_secs(900);
 /// Longest sweep: the timer ticks every minute.
 const BUDGET: Duration = Duration::from_secs(45);
+/// Records that one sweep's purge looks at.
+const PURGE_RECORDS: usize = 2_000;
+const PURGE_STATE: &str = "purge";
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -335,6 +334,32 @@ impl Sweeper {
         swept
     }
 
+    /// Puts off what is paused, and gives back the rest.
+    async fn without_paused(&self, rows: Vec<Row>) -> (Swept, Vec<Row>) {
+        let looked_at = rows.into_iter().map(|row| async move {
+            let (mut swept, mut rest) = (Swept::default(), Row { cut: row.cut, ..Row::default() });
+            for (slip, entry) in row.entries {
+                match self.0.engine.put_off_if_paused(&slip, &entry).await {
+                    Ok(false) => rest.entries.push((slip, entry)),
+                    Ok(true) => swept.paused += 1,
+                    Err(error) => {
+                        tracing::warn!(%error, table = entry.table, "an entry of a paused table could not be put off");
+                        swept.failed += 1;
+                    }
+                }
+            }
+            (swept, rest)
+        });
+        let looked_at: Vec<(Swept, Row)> = stream::iter(looked_at).buffered(EVENTS_AT_ONCE).collect().await;
+        let mut swept = Swept::default();
+        let mut rows = Vec::with_capacity(looked_at.len());
+        for (of_row, row) in looked_at {
+            swept += of_row;
+            rows.extend(Some(row).filter(|row| !row.entries.is_empty()));
+        }
+        (swept, rows)
+    }
+
     /// Moves entries out of the way and sends a message for each; gives back those that have none for sure.
     async fn hand_over(&self, run: &Run<'_>, queue: &Sender, some: &[(Slip, Entry)]) -> (Swept, Vec<(Slip, Entry)>) {
         let until_ms = self.now_ms().saturating_add(millis(HANDED_FOR));
@@ -361,53 +386,23 @@ impl Sweeper {
         (swept, rest)
     }
 
-    /// Works on rows side by side, and on the events of a row one after the other; when one of them cannot be finished the
-    /// others of its row wait for another round.
-    async fn work(&self, run: &Run<'_>, rows: Vec<Row>) -> Swept {
-        let rows = rows.into_iter().map(|row| async move {
-            let mut swept = Swept::default();
-            for (slip, entry) in row.entries {
-                if self.is_over(run) {
-                    break;
-                }
-                let ended = self.one(run, slip, entry).await;
-                swept += ended;
-                if ended.deferred + ended.failed > 0 {
-                    break;
-                }
-            }
-            swept
-        });
-        let mut swept = Swept::default();
-        let mut done = stream::iter(rows).buffer_unordered(run.places.load(Ordering::Relaxed));
-        while let Some(of_row) = done.next().await {
-            swept += of_row;
+    async fn purge(&self, deadline: Duration) -> Result<Purged, String> {
+        let SweepParts { system, records, clock, limits, .. } = &self.0;
+        let before = |age: Duration| self.now_ms().saturating_sub(millis(age));
+        let cursor = system.state::<ScanStart>(PURGE_STATE).await.map_err(|error| error.to_string())?;
+        let request = PurgeRequest {
+            start: cursor.map(|stored| stored.record).unwrap_or_default(),
+            events_before_ms: before(limits.dedup_window),
+            rows_before_ms: before(limits.tombstones),
+            scanned_max: PURGE_RECORDS,
+            deadline,
+        };
+        let purged = purge(records.as_ref(), clock.as_ref(), &request).await.map_err(|error| error.to_string())?;
+        if purged.next != request.start {
+            let next = purged.next.clone();
+            system.update::<ScanStart>(PURGE_STATE, |_| Some(next.clone())).await.map_err(|error| error.to_string())?;
         }
-        swept
-    }
-
-    async fn one(&self, run: &Run<'_>, slip: Slip, entry: Entry) -> Swept {
-        let mut swept = Swept::default();
-        match self.0.engine.come_back(&Owed::Entry(slip.clone(), entry.clone()), run.invocation).await {
-            Ok(None) => swept.settled = 1,
-            Ok(Some(report)) => {
-                let (outcome, event_id, table, row) = (&report.outcome, &report.event_id, &report.table, &report.row);
-                tracing::info!(outcome = outcome.name(), detail = outcome.detail(), event_id, table, row, "handled");
-                match outcome {
-                    Outcome::Deferred { .. } => swept.deferred = 1,
-                    _ => swept.ended = 1,
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, table = entry.table, "an owed event could not be worked on");
-                swept.failed = 1;
-                if let Err(error) = self.put_off(run.inbox, &slip, &entry, &error.to_string()).await {
-                    tracing::warn!(%error, "its entry could not be moved either");
-                    swept.stuck = 1;
-                }
-            }
-        }
-        swept
+        Ok(purged)
     }
 }
 

@@ -1,6 +1,7 @@
 //! One claimed job: claim, merge, apply, finish.
 
 use super::claiming::Acquire;
+use super::compared::{differs_now, is_absence, presence};
 use super::delete;
 use super::engine::Engine;
 use super::failure::Failure;
@@ -59,9 +60,10 @@ impl Engine {
         if !track.whole {
             track.partition = Some(partition.to_owned());
         }
+        self.way_is_open(delivery, deadline).await?;
         let _turn = self.locks.turn(partition, parts.clock.as_ref(), deadline).await?;
         // a link says all there is to say about it
-        let signal = job.link.is_none() && is_signal(job.table, job.event);
+        let signal = job.link.is_none() && (is_signal(job.table, job.event) || is_absence(job.event));
         let touches = |state: &RowState, arrival_ms: i64| {
             if signal {
                 // which of them will be known when the source has answered
@@ -95,7 +97,7 @@ impl Engine {
             clock,
             limits,
             deadline,
-            patient: delivery.channel != Channel::Webhook || parts.inbox.is_none(),
+            patient: self.is_patient(delivery),
             traces: Call {
                 correlation: job.event.origin.correlation.clone(),
                 traceparent: delivery.traceparent.clone(),
@@ -136,15 +138,26 @@ impl Engine {
 
     /// Applies the row as the source has it now.
     async fn apply_from_source(&self, job: &Job<'_>, work: &mut Work<'_>) -> Result<(RowState, Outcome), Failure> {
+        let state = work.claim.state_before();
         let Some(event) = self.ask_source(job, work).await? else {
+            if is_absence(job.event) {
+                return self.apply_absence(job, &state, work).await;
+            }
             // gone at the source: its delete is an event of its own
-            let state = work.claim.state_before();
             let version = version(&state, job.event, work.claim.arrival_ms);
             let done = Done::Stale { ties: &BTreeSet::new() };
             return Ok((advance(&state, &version, &done, &job.groups), Outcome::Stale));
         };
+        if is_absence(job.event) {
+            // the source has the row: there is nothing to delete
+            return Ok((state, Outcome::Stale));
+        }
+        let event = if job.differs.is_some() { presence(event, &state) } else { event };
         let seen = match self.job(&event, job.table, Arc::clone(&job.schema))? {
-            Ok(seen) if seen.partition == job.partition => Job { witness: true, ..seen },
+            Ok(seen) if seen.partition == job.partition => {
+                let differs = differs_now(job, &seen);
+                Job { witness: true, differs, ..seen }
+            }
             Ok(_) => return Err(Failure::never("identity_changed: the source's row has another key now")),
             Err(ignored) => return Ok((work.claim.state_before(), Outcome::Ignored(ignored))),
         };
@@ -188,6 +201,7 @@ impl Engine {
             | Failure::Ledger { .. } => {}
             Failure::Never { reason } => self.note_parking(job.event, track, delivery, reason).await?,
             Failure::NotNow { .. }
+            | Failure::Shut { .. }
             | Failure::Paused
             | Failure::OutOfOrder { .. }
             | Failure::Busy { .. }
@@ -217,7 +231,7 @@ impl Engine {
     }
 
     /// Does what the merge says, and says what the row is then.
-    async fn apply(&self, job: &Job<'_>, work: &mut Work<'_>) -> Result<(RowState, Outcome), Failure> {
+    pub(super) async fn apply(&self, job: &Job<'_>, work: &mut Work<'_>) -> Result<(RowState, Outcome), Failure> {
         let state = if work.sent { work.claim.state.clone() } else { work.claim.state_before() };
         let version = version(&state, job.event, work.claim.arrival_ms);
         let sources = Sources { source: self.parts.source.as_ref(), mapping: &self.parts.mapping, known: &self.known };
@@ -226,7 +240,7 @@ impl Engine {
             schema: &job.schema,
             row: &job.row,
             known_id: state.target,
-            exists: state.exists,
+            exists: if job.differs.is_some() { job.was_there() } else { state.exists },
             tag: &self.parts.tag,
             may_create: true,
             at: version.at,
@@ -234,13 +248,19 @@ impl Engine {
         let mut changed = Changed::default();
         let mut key = state.key.clone();
         let mut plan = plan(&state, &change(&version, job), &job.groups);
+        if let (Plan::Stale { ties }, Some(_), Some(_)) = (&mut plan, &job.link, &job.differs) {
+            // a link that changed after it was compared: its own event has said so
+            ties.clear();
+        }
         if let Some(reason) = self.witness_wanted(job, &plan) {
             return Err(Failure::AskSource { reason });
         }
         let (done, applied) = match &mut plan {
             Plan::Stale { ties } => (Done::Stale { ties }, None),
             // a link goes with either of its rows, so one that is known may be gone
-            Plan::Write(columns) if columns.send.is_empty() && state.exists && job.link.is_none() => {
+            Plan::Write(columns)
+                if columns.send.is_empty() && (state.exists || job.was_there()) && job.link.is_none() =>
+            {
                 (Done::Written(columns), Some(Applied::Unchanged))
             }
             Plan::Write(columns) if let Some(link) = &job.link => {
@@ -349,12 +369,18 @@ impl Engine {
     }
 }
 
-fn version(state: &RowState, event: &ChangeEvent, arrival_ms: i64) -> Version {
+pub(super) fn version(state: &RowState, event: &ChangeEvent, arrival_ms: i64) -> Version {
     state.version_of(&event.stamp, event.operation.rank(), arrival_ms, &event.id.fingerprint()).0
 }
 
 fn change<'a>(version: &'a Version, job: &'a Job<'_>) -> Change<'a> {
-    Change { version, columns: &job.mapped.columns, image: &job.mapped.image, witness: job.witness }
+    Change {
+        version,
+        columns: &job.mapped.columns,
+        image: &job.mapped.image,
+        witness: job.witness,
+        differs: job.differs.as_ref(),
+    }
 }
 
 /// `applied: created`, for the detail of a duplicate.

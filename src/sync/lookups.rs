@@ -197,13 +197,15 @@ async fn by_column(
 ) -> Result<Option<Uuid>, Failure> {
     let Some(source) = sources.source else { return Ok(None) };
     let source_table = sources.mapping.by_target(&reference.table).map_or(reference.table.as_str(), |map| &map.source);
-    let (call, _permit) = work.ready().await?;
+    let (call, permit) = work.ready_at(source).await?;
     let value = source.resolver.value_of(&call, source_table, id, column).await?;
+    drop(permit);
     let part = match value {
         Some(Value::Text(text)) => Uuid::try_parse(&text).map_or_else(|_| KeyPart::Text(text), KeyPart::Guid),
         Some(Value::Number(number)) => KeyPart::Number(number),
         _ => return Ok(None),
     };
+    let (call, _permit) = work.ready().await?;
     match work.target.resolver.find_by_column(&call, &reference.table, column, &part).await? {
         Match::Found(id) => Ok(Some(id)),
         Match::Missing | Match::Ambiguous => Ok(None),
@@ -212,15 +214,18 @@ async fn by_column(
 
 /// The target's currency with the same ISO code; without a source the same GUID, if it is there.
 async fn currency(work: &mut Work<'_>, id: Uuid, sources: &Sources<'_>) -> Result<Option<Uuid>, Failure> {
-    let (call, _permit) = work.ready().await?;
     if let Some(source) = sources.source {
+        let (call, permit) = work.ready_at(source).await?;
         let code = source.resolver.value_of(&call, CURRENCY, id, "isocurrencycode").await?;
+        drop(permit);
         let Some(Value::Text(code)) = code else { return Ok(None) };
+        let (call, _permit) = work.ready().await?;
         return Ok(match work.target.resolver.currency(&call, &code).await? {
             Match::Found(id) => Some(id),
             Match::Missing | Match::Ambiguous => None,
         });
     }
+    let (call, _permit) = work.ready().await?;
     Ok(work.target.resolver.exists(&call, CURRENCY, id).await?.then_some(id))
 }
 

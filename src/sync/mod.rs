@@ -2,6 +2,7 @@
 
 mod apply;
 mod claiming;
+pub mod compared;
 mod delete;
 pub mod engine;
 pub mod environment;
@@ -13,6 +14,7 @@ mod keep;
 mod keys;
 mod links;
 mod lookups;
+mod neighbours;
 mod parents;
 mod pause;
 pub mod paused;

@@ -196,12 +196,12 @@ async fn duplicates_stale_deletes_and_rows_that_were_never_there_do_not_count() 
     let instance = world.instance();
     let made = world.events().await;
     let deletes = delete_all(&keeping, &ids).await;
-    for n in 0..4 {
-        assert_eq!(all(&instance, &deletes[n..=n]).await, [DELETED], "never there");
+    for delete in &deletes[..4] {
+        assert_eq!(all(&instance, std::slice::from_ref(delete)).await, [DELETED], "never there");
     }
     all(&instance, &made[4..]).await;
-    for n in 4..6 {
-        let twice = [deletes[n].clone(), deletes[n].clone(), deletes[n].clone()];
+    for delete in &deletes[4..6] {
+        let twice = [delete.clone(), delete.clone(), delete.clone()];
         let duplicate = "duplicate: applied: deleted";
         assert_eq!(all(&instance, &twice).await, [DELETED, duplicate, duplicate]);
     }

@@ -6,6 +6,7 @@ mod deletes;
 mod faults;
 mod fencing;
 mod fuzz;
+mod governor;
 mod keeping;
 mod keys;
 mod links;

@@ -5,6 +5,7 @@ pub mod bus;
 pub mod clock;
 pub mod events;
 pub mod faulty;
+pub mod folder;
 #[cfg(unix)]
 pub mod handler;
 pub mod lossy_store;

@@ -40,6 +40,9 @@ const DELIVERY_COUNT_MAX: u32 = 10;
 const LOCK: Duration = Duration::from_secs(120);
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// How a delivery ended; `None`: its instance died.
+type Ended = Option<Result<Report, NotHandled>>;
+
 pub struct Instances<'a> {
     world: &'a World,
     rough: &'a Arc<Rough>,
@@ -184,7 +187,7 @@ impl<'a> Instances<'a> {
         webhook: bool,
         count: u32,
         random: &mut StdRng,
-    ) -> Pin<Box<dyn Future<Output = Option<Result<Report, NotHandled>>> + '_>> {
+    ) -> Pin<Box<dyn Future<Output = Ended> + '_>> {
         let delivery = Delivery {
             channel: if webhook { Channel::Webhook } else { Channel::Queue },
             ..delivery(if webhook { 1 } else { count })
