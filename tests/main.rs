@@ -25,6 +25,7 @@ mod killed;
 mod ledger;
 mod mutations;
 mod package;
+mod people;
 mod process;
 mod readme;
 mod serve;

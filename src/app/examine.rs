@@ -1,7 +1,7 @@
 //! `doctor`: settings, files and environments brought to the checks of [`crate::operate::doctor`], in the order in which
 //! they depend on each other. Checks nothing itself.
 
-use super::compose::{self, Base};
+use super::compose::{self, Base, Records};
 use crate::config::settings::{LedgerStore, QueueSettings};
 use crate::config::{self, ConfigProblems, Settings};
 use crate::dataverse::read::Identity;
@@ -10,6 +10,7 @@ use crate::operate::doctor::environment::{self, Side};
 use crate::operate::doctor::{Check, Status, host_json, ledger, manifests, queue as bus, target};
 use crate::servicebus::Admin;
 use crate::sync::environment::Environment;
+use crate::sync::strangers::Pinned;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -86,7 +87,12 @@ async fn reached(base: &Base, settings: &Settings, mapping: Option<&Mapping>) ->
     let (found, source) = connect(base, Side::Source, settings.source.as_ref().map(open)).await;
     checks.extend(found);
     let identity = |connected: &Option<(Environment, Identity)>| connected.as_ref().map(|(_, identity)| *identity);
-    checks.push(environment::organizations(identity(&target), identity(&source), &settings.source_organizations));
+    let (to, from, ours) = (identity(&target), identity(&source), &settings.source_organizations);
+    checks.push(environment::organizations(to, from, ours));
+    if let (LedgerStore::Table(_), Ok(records)) = (&settings.ledger.store, Records::open(base, settings)) {
+        let pinned = Pinned::read(&records.system(base, limits.clock_skew)).await;
+        checks.push(environment::pinned(&pinned, ours, from, to));
+    }
     checks.extend(match (mapping, &target) {
         (Some(mapping), Some((target, _))) => {
             let source = source.as_ref().map(|(source, _)| source);

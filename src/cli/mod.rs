@@ -11,6 +11,7 @@ mod package;
 mod parked;
 mod pause;
 mod place;
+mod placeholders;
 mod reconcile;
 mod serve;
 
@@ -61,6 +62,8 @@ pub enum Command {
     /// Work on parked events: list, show, replay, discard
     #[command(subcommand)]
     Parked(parked::Command),
+    /// List rows of the target that are placeholders and wait for their own event for longer than an hour
+    Placeholders(placeholders::Arguments),
     /// Store events instead of applying them, of one table or of all, until `resume`
     Pause(pause::Arguments),
     /// Apply again what `pause` had stored
@@ -106,6 +109,7 @@ fn run(command: Command, environment: &BTreeMap<String, String>) -> Result<(), T
         Command::Doctor(arguments) => doctor::doctor(&arguments, environment),
         Command::History(arguments) => history::show(&arguments, environment),
         Command::Parked(command) => parked::parked(&command, environment),
+        Command::Placeholders(arguments) => placeholders::list(&arguments, environment),
         Command::Pause(arguments) => pause::pause(&arguments, environment),
         Command::Resume(arguments) => pause::resume(&arguments, environment),
         Command::Package(arguments) => package::package(&arguments, environment),

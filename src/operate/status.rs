@@ -1,8 +1,8 @@
 //! `status`: what this instance is doing and what all of them owe, in numbers. Holds no row and no secret.
 //!
-//! Bounded: one round trip for what is paused, and one per thousand entries of the inbox, [`SCAN_MAX`] of each kind at most.
+//! Bounded: one round trip for what is paused, one for placeholders, and one per thousand entries of the inbox, [`SCAN_MAX`] of each kind at most.
 
-use super::time;
+use super::{placeholders, time};
 use crate::inbox::{Counts, InboxError};
 use crate::sync::engine::Engine;
 use crate::sync::environment::Environment;
@@ -31,6 +31,8 @@ pub struct Status {
     pub oldest_due: Option<String>,
     /// Events that need a person.
     pub parked: usize,
+    /// Rows of the target that have been placeholders for an hour or more; a thousand are looked at, at most.
+    pub placeholders: usize,
     /// Entries that cannot be read: a person must look.
     pub unreadable: usize,
     /// There are more entries than were looked at: the numbers are lower bounds.
@@ -91,6 +93,10 @@ pub async fn status(engine: &Engine) -> Result<Status, InboxError> {
         Some(inbox) => inbox.counts(parts.clock.now().timestamp_millis(), SCAN_MAX).await?,
         None => Counts::default(),
     };
+    let placeholders = match &parts.inbox {
+        Some(inbox) => placeholders::count(inbox, parts.clock.now().timestamp_millis()).await?,
+        None => 0,
+    };
     let paused = match &parts.system {
         Some(system) => Paused::read(system).await.ok(),
         None => None,
@@ -104,6 +110,7 @@ pub async fn status(engine: &Engine) -> Result<Status, InboxError> {
         oldest: counts.oldest_ms.map(time),
         oldest_due: counts.oldest_due_ms.map(time),
         parked: counts.parked,
+        placeholders,
         unreadable: counts.unreadable,
         at_least: counts.at_least,
         paused,

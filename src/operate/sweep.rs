@@ -197,6 +197,13 @@ impl Sweeper {
             }
         }
         if !self.is_over(&run) {
+            match self.0.engine.look_after_placeholders().await {
+                Ok(0) => {}
+                Ok(waiting) => {
+                    tracing::warn!(waiting, "placeholders still wait for their rows; `placeholders` lists them")
+                }
+                Err(error) => tracing::warn!(%error, "placeholders were not looked at"),
+            }
             match self.purge(run.deadline).await {
                 Ok(purged) => swept.purged = purged.events + purged.rows,
                 Err(error) => tracing::warn!(error, "the purge did not get on"),

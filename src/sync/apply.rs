@@ -92,6 +92,7 @@ impl Engine {
         let mut work = Work {
             claim: &mut claim,
             ledger: &parts.ledger,
+            inbox: parts.inbox.as_ref(),
             target: &parts.target,
             clock,
             limits,

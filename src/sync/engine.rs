@@ -9,6 +9,7 @@ use super::keep::Track;
 use super::parents::KnownRows;
 use super::pause;
 use super::paused::PauseWatch;
+use super::placeholders::PlaceholderError;
 use super::strangers::Strangers;
 use super::{HandleEvent, Owed, RawEvent};
 use crate::clock::Clock;
@@ -370,6 +371,13 @@ impl HandleEvent for Engine {
                     None => Ok(None),
                 }
             }
+        }
+    }
+
+    async fn look_after_placeholders(&self) -> Result<usize, PlaceholderError> {
+        match &self.parts.inbox {
+            Some(inbox) => self.look_at_placeholders(inbox).await,
+            None => Ok(0),
         }
     }
 

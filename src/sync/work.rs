@@ -13,6 +13,7 @@ use super::failure::Failure;
 use crate::clock::Clock;
 use crate::dataverse::client::Call;
 use crate::domain::mapping::Limits;
+use crate::inbox::Inbox;
 use crate::ledger::claim::{Claim, Finished, Ledger};
 use crate::outbound::gate::Permit;
 use std::collections::BTreeSet;
@@ -23,6 +24,8 @@ use std::time::Duration;
 pub(super) struct Work<'a> {
     pub(super) claim: &'a mut Claim,
     pub(super) ledger: &'a Ledger,
+    /// Where placeholders are noted.
+    pub(super) inbox: Option<&'a Inbox>,
     pub(super) target: &'a Environment,
     pub(super) clock: &'a dyn Clock,
     pub(super) limits: &'a Limits,

@@ -15,6 +15,7 @@ mod owed;
 mod parents;
 mod parked;
 mod paused;
+mod placeholders;
 mod queue;
 mod race;
 mod scale;

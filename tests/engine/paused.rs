@@ -77,7 +77,7 @@ async fn a_pause_longer_than_every_limit_parks_nothing() {
     assert_eq!((keeping.parked().await.len(), keeping.owed().await.len()), (0, 1));
     // nor does the first trouble after it
     let down = Effect::Status { status: 503, code: String::new(), retry_after: None };
-    keeping.world.target.faults().add(Rule::new(When::Always, down).during(Duration::ZERO, 24 * 5 * HOUR + MINUTE));
+    keeping.world.target.faults().add(Rule::new(When::Always, down).during(Duration::ZERO, MINUTE));
     resume(&keeping, None).await;
     let swept = sweeper.sweep("sweep").await.unwrap();
     assert_eq!((swept.deferred, keeping.parked().await.len()), (1, 0));
