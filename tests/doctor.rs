@@ -296,6 +296,12 @@ async fn keys_and_flags_of_the_target_are_found() {
     .await;
     let elastic = |s: &mut Setup| s.toml("[tables.account]", "[tables.account]\n[tables.new_reading]");
     finds(elastic, (Fail, "target table new_reading", "is an elastic table", "remove [tables.new_reading]")).await;
+    let external = |s: &mut Setup| table(&mut s.target.schema, "account").external = true;
+    finds(external, (Fail, "target table account", "is a virtual table", "remove [tables.account]")).await;
+    let source = |s: &mut Setup| table(&mut s.source.schema, "account").external = true;
+    finds(source, (Fail, "source table account", "is a virtual table", "raises no event")).await;
+    let source = |s: &mut Setup| table(&mut s.source.schema, "account").elastic = true;
+    finds(source, (Warn, "source table account", "is an elastic table", "register its steps on Upsert")).await;
     let no_etags = |s: &mut Setup| table(&mut s.target.schema, "contact").optimistic_concurrency = false;
     finds(no_etags, (Fail, CONTACT, "guard = \"etag\"", "guard = \"lease\"")).await;
     let alone = |s: &mut Setup| s.toml("\"ensure\"\n", "\"ensure\"\nnew_other = \"skip\"\n");

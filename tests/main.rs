@@ -18,10 +18,12 @@ mod doctor;
 mod engine;
 mod host;
 mod inbox;
+mod infra;
 #[cfg(unix)]
 mod killed;
 mod ledger;
 mod mutations;
+mod package;
 mod process;
 mod readme;
 mod serve;

@@ -7,6 +7,7 @@
 mod demo;
 mod doctor;
 mod history;
+mod package;
 mod parked;
 mod pause;
 mod place;
@@ -63,6 +64,8 @@ pub enum Command {
     Pause(pause::Arguments),
     /// Apply again what `pause` had stored
     Resume(pause::Arguments),
+    /// Build the folder or zip that is deployed, and refuse what the host would refuse
+    Package(package::Arguments),
 }
 
 /// Why a command did not do what it should.
@@ -97,6 +100,7 @@ fn run(command: Command, environment: &BTreeMap<String, String>) -> Result<(), T
         Command::Parked(command) => parked::parked(&command, environment),
         Command::Pause(arguments) => pause::pause(&arguments, environment),
         Command::Resume(arguments) => pause::resume(&arguments, environment),
+        Command::Package(arguments) => package::package(&arguments, environment),
     }
 }
 

@@ -36,6 +36,12 @@ pub struct RowState {
     pub exists: bool,
     /// Since when the row is only a placeholder that no event has hydrated, in milliseconds.
     pub placeholder_ms: Option<i64>,
+    /// The partition of the key value that the target's row has by our last write; only of rows known by a key.
+    pub key: Option<String>,
+    /// The row's history is kept in this other partition; whoever comes here goes there.
+    pub moved: Option<String>,
+    /// The partition of a key value that an event of this row waits for, because another row has it.
+    pub wanted: Option<String>,
 }
 
 /// One column as it was last written.
@@ -64,6 +70,12 @@ impl RowState {
         let Some(tombstone) = &self.tombstone else { return true };
         version.outlives(tombstone)
             || self.born.as_ref().is_some_and(|born| born.outlives(tombstone) && version >= born)
+    }
+
+    /// Whether nothing was ever finished on the row.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        self.columns.is_empty() && self.tombstone.is_none() && self.born.is_none() && self.target.is_none()
     }
 
     /// What was last written to a column, unless a delete has taken it away since.

@@ -3,6 +3,7 @@
 pub mod doctor;
 pub mod handover;
 pub mod history;
+pub mod package;
 pub mod parked;
 pub mod pause;
 pub mod status;

@@ -125,6 +125,8 @@ pub(super) async fn apply(
             Err(error) => error,
         };
         match (error.kind(), error.disposition()) {
+            // no row, no link
+            (Kind::RowMissing | Kind::ParentMissing { .. }, _) if !link.present => return Ok(Some(Applied::Unlinked)),
             (Kind::RowMissing | Kind::ParentMissing { .. }, _) if !ensured => {
                 ensured = true;
                 for end in [&link.first, &link.second] {

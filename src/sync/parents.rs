@@ -277,3 +277,18 @@ async fn create(
         _ => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_rows_are_forgotten_when_there_are_too_many_and_when_they_are_gone() {
+        let known = KnownRows::default();
+        let ids: Vec<Uuid> = (0..=KNOWN_MAX.get()).map(|n| Uuid::from_u128(n as u128)).collect();
+        ids.iter().for_each(|id| known.learn("account", *id));
+        assert!(!known.has("account", ids[0]) && known.has("account", ids[1]));
+        known.forget("account", ids[1]);
+        assert!(!known.has("account", ids[1]) && known.has("account", ids[2]) && !known.has("contact", ids[2]));
+    }
+}

@@ -122,7 +122,8 @@ pub(super) async fn write(
             Found::Missing | Found::NotAsked => columns.clone(),
         };
         if send.is_empty() && !columns.is_empty() {
-            let known = Written { created: Some(false), ..Written::default() };
+            let id = if let Found::Row(existing) = &found { Some(existing.id) } else { None };
+            let known = Written { id, created: Some(false), ..Written::default() };
             return Ok(WriteDone { written: known, unchanged: true, changed, ..WriteDone::default() });
         }
         let mode = mode_of(&precondition, &address);

@@ -2,6 +2,7 @@
 
 use super::keeping::{Keeping, MINUTE, bring, post, webhook};
 use super::world::{PLAIN, account, decoded, delivery, words};
+use crate::support::process::killed_after;
 use dataverse_sync::clock::Clock;
 use dataverse_sync::domain::delivery::{Channel, Delivery, NotHandled};
 use dataverse_sync::domain::event::ChangeEvent;
@@ -14,9 +15,6 @@ use dataverse_sync::sim::dataverse::{Effect, RaisedEvent, Rule, When};
 use dataverse_sync::sync::HandleEvent;
 use dataverse_sync::sync::engine::Engine;
 use serde_json::json;
-use std::future::Future;
-use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -27,24 +25,6 @@ fn down() -> Effect {
 
 fn plug_in_says_no() -> Effect {
     Effect::Status { status: 400, code: "0x80040265".to_owned(), retry_after: None }
-}
-
-/// Runs a future for so many polls, then drops it: a process that is killed at that await point.
-async fn killed_after<F: Future>(polls: usize, work: F) -> Option<F::Output> {
-    let mut work = pin!(work);
-    let mut polled = 0;
-    std::future::poll_fn(|context| {
-        if polled == polls {
-            return Poll::Ready(None);
-        }
-        polled += 1;
-        match work.as_mut().poll(context) {
-            Poll::Ready(ended) => Poll::Ready(Some(ended)),
-            Poll::Pending if polled == polls => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
 }
 
 /// Posts one event to an instance that dies on the way; whether it was kept, and whether it was answered.

@@ -5,11 +5,13 @@ pub mod bus;
 pub mod clock;
 pub mod events;
 pub mod faulty;
+pub mod folder;
 #[cfg(unix)]
 pub mod handler;
 pub mod lossy_store;
 pub mod process;
 pub mod rough;
+pub mod rough_bus;
 pub mod slow_store;
 pub mod trace;
 pub mod wire;

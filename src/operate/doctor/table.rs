@@ -20,6 +20,19 @@ pub fn table(mapping: &Mapping, table: &TableMap, schema: &TableSchema) -> Vec<C
         let remedy = format!("remove [tables.{}]: an upsert replaces whole rows there", table.source);
         checks.push(Check::fail(&name, "is an elastic table, which is not supported", remedy));
     }
+    if schema.external {
+        let remedy = format!("remove [tables.{}], or write to where its rows are kept", table.source);
+        checks.push(Check::fail(&name, "is a virtual table, which is not supported", remedy));
+    }
+    let files = schema.files.iter().filter(|column| {
+        let system = schema.is_system(column);
+        !system && table.columns.source_name(column).is_some()
+    });
+    let files: Vec<&str> = files.map(String::as_str).collect();
+    if !files.is_empty() {
+        let detail = format!("has file or image columns, which are never synchronised: {}", listed(files));
+        checks.push(Check::warn(&name, detail, "add them to `exclude` to say that this is known"));
+    }
     if table.guard == Guard::Etag && !schema.optimistic_concurrency {
         let remedy = format!("write guard = \"lease\" in [tables.{}]", table.source);
         checks.push(Check::fail(&name, "guard = \"etag\", but the table has no optimistic concurrency", remedy));

@@ -38,6 +38,11 @@ pub const REASONS: &[Reason] = &[
         "create the currency or map it under `lookups`, then replay",
     ),
     reason(
+        "deliveries_exhausted",
+        "the queue brought the message as often as it may and it could not even be stored; the last problem follows",
+        "see that the ledger works (`doctor`), then replay",
+    ),
+    reason(
         "duplicate_key",
         "another row of the target holds a key that must be unique",
         "remove or correct that row in the target, then replay",
@@ -109,6 +114,11 @@ pub const REASONS: &[Reason] = &[
         "set SOURCE_URL, or `read = \"event\"` for the table, then replay",
     ),
     reason("table_missing", "the target has no such table", "create it or correct `target` in sync.toml, then replay"),
+    reason(
+        "too_large",
+        "the event is larger than the ledger can keep",
+        "send fewer or shorter columns, or set `read = \"source\"` for the table; a replay cannot help, so discard",
+    ),
     reason("too_old", "owed for longer than `age_max`; the last problem follows", "mend what follows, then replay"),
     reason(
         "undecodable",

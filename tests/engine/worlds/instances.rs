@@ -4,9 +4,9 @@
 use super::super::world::{World, decoded, delivery};
 use super::plan::Plan;
 use super::verdict::Seen;
-use crate::support::bus::Bus;
 use crate::support::process::{Stalling, killed_after};
 use crate::support::rough::Rough;
+use crate::support::rough_bus::Bus;
 use dataverse_sync::domain::delivery::{Channel, Delivery, NotHandled, Report};
 use dataverse_sync::domain::event::ChangeEvent;
 use dataverse_sync::inbox::{Entry, Inbox};
@@ -19,7 +19,7 @@ use dataverse_sync::sim::dataverse::RaisedEvent;
 use dataverse_sync::sync::engine::Engine;
 use dataverse_sync::sync::{HandleEvent, Owed};
 use futures_util::StreamExt;
-use futures_util::future::{Either, LocalBoxFuture, join, join_all, join3, select};
+use futures_util::future::{Either, join, join_all, join3, select};
 use futures_util::stream::{self, FuturesUnordered};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -39,6 +39,9 @@ const DELIVERY_COUNT_MAX: u32 = 10;
 /// When the broker's lock on a message is lost and it comes again, although somebody may still work on it.
 const LOCK: Duration = Duration::from_secs(120);
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// How a delivery ended; `None`: its instance died.
+type Ended = Option<Result<Report, NotHandled>>;
 
 pub struct Instances<'a> {
     world: &'a World,
@@ -184,7 +187,7 @@ impl<'a> Instances<'a> {
         webhook: bool,
         count: u32,
         random: &mut StdRng,
-    ) -> LocalBoxFuture<'_, Option<Result<Report, NotHandled>>> {
+    ) -> Pin<Box<dyn Future<Output = Ended> + '_>> {
         let delivery = Delivery {
             channel: if webhook { Channel::Webhook } else { Channel::Queue },
             ..delivery(if webhook { 1 } else { count })
