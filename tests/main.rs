@@ -16,6 +16,7 @@ mod dataverse_client;
 mod demo;
 mod doctor;
 mod engine;
+mod handover;
 mod host;
 mod inbox;
 mod infra;

@@ -17,6 +17,7 @@ use crate::ledger::purge::Expiring;
 use crate::ledger::store::Store;
 use crate::ledger::system::{StateStore, System};
 use crate::ledger::table::TableStore;
+use crate::operate::reconcile::Reconciler;
 use crate::operate::sweep::Sweeper;
 use crate::outbound::authorize::{Authorize, AuthorizeError, NoToken};
 use crate::outbound::disposition::Disposition as CallDisposition;
@@ -127,6 +128,15 @@ pub fn sweeper(base: &Base, settings: &Settings, records: &Records, engine: Arc<
         Some(queue) => sweeper.handing_over(Sender::new(queue)),
         None => sweeper,
     })
+}
+
+/// What compares both sides of this engine, if it has a source.
+#[must_use]
+pub fn reconciler(base: &Base, records: &Records, engine: &Arc<Engine>) -> Option<Reconciler> {
+    let parts = engine.parts();
+    parts.source.as_ref()?;
+    let system = parts.system.clone().unwrap_or_else(|| records.system(base, parts.mapping.limits.clock_skew));
+    Some(Reconciler::new(Arc::clone(engine), system))
 }
 
 /// The queue, if a connection to it is set.

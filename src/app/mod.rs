@@ -3,6 +3,7 @@
 pub mod compose;
 pub mod desk;
 pub mod examine;
+pub mod reconciling;
 
 use crate::clock::Clock;
 use crate::config::Settings;

@@ -11,6 +11,7 @@ mod package;
 mod parked;
 mod pause;
 mod place;
+mod reconcile;
 mod serve;
 
 use crate::config;
@@ -66,6 +67,13 @@ pub enum Command {
     Resume(pause::Arguments),
     /// Build the folder or zip that is deployed, and refuse what the host would refuse
     Package(package::Arguments),
+    /// Compare source and target, and mend what differs
+    ///
+    /// Without --full, what has changed at the source since the last run; the first time all rows. Each difference goes through
+    /// the same engine as live events, so this may run while they flow. A run that was interrupted goes on where it was.
+    ///
+    /// Exit code 0: done; with --dry-run: both sides are equal. 1: something is left to do, or differs.
+    Reconcile(reconcile::Arguments),
 }
 
 /// Why a command did not do what it should.
@@ -101,6 +109,7 @@ fn run(command: Command, environment: &BTreeMap<String, String>) -> Result<(), T
         Command::Pause(arguments) => pause::pause(&arguments, environment),
         Command::Resume(arguments) => pause::resume(&arguments, environment),
         Command::Package(arguments) => package::package(&arguments, environment),
+        Command::Reconcile(arguments) => reconcile::reconcile(&arguments, environment),
     }
 }
 

@@ -25,6 +25,26 @@ pub struct Place {
 }
 
 impl Place {
+    /// Settings, the app's folder, and what reaches the network; for commands that build more than stores.
+    ///
+    /// # Errors
+    /// [`Trouble::Wrong`] if the settings file cannot be read.
+    pub fn settle(
+        &self,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<(Base, BTreeMap<String, String>, PathBuf), Trouble> {
+        let mut values = environment.clone();
+        if let Some(file) = &self.settings {
+            for (name, value) in config::local_settings(file).map_err(|problems| Trouble::Wrong(problems.into()))? {
+                values.entry(name).or_insert(value);
+            }
+        }
+        let given = self.root.clone();
+        let root = given.or_else(|| values.get("FUNCTIONS_APP_ROOT_PATH").map(PathBuf::from));
+        let base = Base::over_network(Arc::new(SystemClock::default()));
+        Ok((base, values, root.unwrap_or_else(|| ".".into())))
+    }
+
     /// Runs a command's work on the stores of this system.
     ///
     /// # Errors
@@ -37,17 +57,8 @@ impl Place {
     where
         W: Future<Output = Result<(), Trouble>>,
     {
-        let mut values = environment.clone();
-        if let Some(file) = &self.settings {
-            for (name, value) in config::local_settings(file).map_err(|problems| Trouble::Wrong(problems.into()))? {
-                values.entry(name).or_insert(value);
-            }
-        }
-        let given = self.root.clone();
-        let root = given.or_else(|| values.get("FUNCTIONS_APP_ROOT_PATH").map(PathBuf::from));
+        let (base, values, root) = self.settle(environment)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-        let base = Base::over_network(Arc::new(SystemClock::default()));
-        let root = root.unwrap_or_else(|| ".".into());
         let stores = Stores::open(&base, &values, &root).map_err(Trouble::Wrong)?;
         runtime.block_on(work(stores))
     }

@@ -32,7 +32,8 @@ pub fn serve(environment: &BTreeMap<String, String>) -> Result<(), Trouble> {
         let records = Records::open(&base, &settings).map_err(Trouble::Wrong)?;
         let engine = Arc::new(compose::engine(&base, &settings, &records, mapping).map_err(Trouble::Wrong)?);
         let sweeper = compose::sweeper(&base, &settings, &records, Arc::clone(&engine)).map_err(Trouble::Wrong)?;
-        let running = Running { engine: Arc::clone(&engine), sweeper: Arc::new(sweeper) };
+        let reconciler = compose::reconciler(&base, &records, &engine).map(Arc::new);
+        let running = Running { engine: Arc::clone(&engine), sweeper: Arc::new(sweeper), reconciler };
         let engine: Engine = engine;
         tracing::info!(address = %app.address()?, version = env!("CARGO_PKG_VERSION"), "serving");
         Ok::<End, Trouble>(app.serve(&engine, Some(running), clock, signals).await?)

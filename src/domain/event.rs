@@ -4,6 +4,7 @@ use super::value::{Columns, RowRef};
 use super::version::{Rank, Stamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// Longest event id or source accepted, in bytes. Table Storage keys hold 1 KiB; ours are hashed when long.
@@ -139,6 +140,21 @@ pub struct Origin {
     /// User ids (system user and Entra object id) that initiated the change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub initiators: Vec<Uuid>,
+    /// The event comes from a comparison of both environments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
+}
+
+/// What a comparison of both environments saw. Its event carries the row as the source had it; it is no change of its own,
+/// so it never undoes a newer one, and what the versions seem to speak against is asked of the source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Columns (target names) in which the target's row was not like the source's; in all others it was.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub differs: BTreeSet<String>,
+    /// The target did not have the row (for a delete: still had it).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub missing: bool,
 }
 
 /// How much of the change the payload carries.
@@ -184,7 +200,8 @@ pub const HASH_VERSION: u32 = 1;
 impl ChangeEvent {
     /// A hash of what the event says, independent of key order, escapes and number text. The same id with another
     /// hash is another event (`IdReused`). An oversize-stripped body equals its full one, so columns and image are
-    /// left out for stripped events and compared by [`same_content`].
+    /// left out for stripped events and compared by [`same_content`]. Those of a comparison too: it may be made again, of
+    /// the same version of the row, when part of the difference is mended.
     #[must_use]
     pub fn content_hash(&self) -> String {
         let mut hash = Sha256::new();
@@ -195,7 +212,8 @@ impl ChangeEvent {
             hash.update(part);
         }
         let columns = super::digest::columns(&self.columns);
-        match self.completeness {
+        let completeness = if self.origin.comparison.is_some() { Completeness::Stripped } else { self.completeness };
+        match completeness {
             Completeness::Full => format!("{}-{columns}", hex(&hash.finalize(), 32)),
             Completeness::Stripped => format!("{}-*", hex(&hash.finalize(), 32)),
         }

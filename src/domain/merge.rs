@@ -14,6 +14,9 @@
 //!   touched ones included; the tombstone advances all the same.
 //! * **Ties**: versions that only arrival tells apart, with different values. The order decides, so every instance
 //!   decides alike; the caller asks the source if there is one, else the row is marked ambiguous.
+//! * **Compared** (reconcile): the target was seen to differ in some columns and to hold the others. Those that differ are sent
+//!   although they were written before; a difference that the versions speak against counts as a tie, so the source is
+//!   asked; what was seen to be equal is learnt and not sent.
 //! * **Known equal**: a column whose last written value has the same digest is not sent again, unless an unconfirmed
 //!   write (`touched`) may have changed it, or the target itself (lookups).
 
@@ -57,6 +60,14 @@ pub struct Change<'a> {
     /// The columns were read from the source under the row's lease: they are at least as new as anything written up to
     /// their second, and nothing ties with them.
     pub witness: bool,
+    /// For a comparison: the columns in which the target was seen to differ; it was seen to hold the others.
+    pub differs: Option<&'a BTreeSet<String>>,
+}
+
+impl Change<'_> {
+    fn is_different(&self, column: &str) -> bool {
+        self.differs.is_some_and(|differs| differs.contains(column))
+    }
 }
 
 /// What to do.
@@ -132,7 +143,9 @@ fn plan_delete(state: &RowState, version: &Version) -> Plan {
 fn plan_write(state: &RowState, change: &Change<'_>, groups: &dyn ColumnGroups) -> Plan {
     let reviving = RowState { born: later(state.born.as_ref(), change.version), ..state.clone() };
     if !reviving.is_alive(change.version) {
-        return Plan::Stale { ties: BTreeSet::new() };
+        // a row that a comparison saw at the source, and that the ledger holds for deleted
+        let seen = change.columns.keys().filter(|_| change.differs.is_some());
+        return Plan::Stale { ties: seen.cloned().collect() };
     }
     let mut plan = WritePlan::default();
     let mut newer = BTreeSet::new();
@@ -141,17 +154,26 @@ fn plan_write(state: &RowState, change: &Change<'_>, groups: &dyn ColumnGroups) 
             newer.insert(column);
             continue;
         };
+        let different = change.is_different(column);
         if change.witness {
-            if change.version.at >= written.version.at {
+            if different || change.version.at >= written.version.at {
                 newer.insert(column);
             }
             continue;
         }
-        if is_tie(change.version, written, value) {
+        let same_value = digest::value(value) == written.digest;
+        if different && same_value {
+            // written before as it should be: the target has changed by itself
+            newer.insert(column);
+            continue;
+        }
+        if is_tie(change.version, written, value) && !(change.differs.is_some() && same_value) {
             plan.ties.insert(column.clone());
         }
         if *change.version > written.version {
             newer.insert(column);
+        } else if different {
+            plan.ties.insert(column.clone());
         }
     }
     let unseen = state.columns.is_empty() && state.born.is_none();
@@ -165,7 +187,7 @@ fn plan_write(state: &RowState, change: &Change<'_>, groups: &dyn ColumnGroups) 
         plan.advance.insert(column.clone(), value.clone());
         match groups.group_of(column) {
             Some(group) => grouped.extend(group),
-            None if is_known_equal(&reviving, column, value) => {}
+            None if is_known_equal(&reviving, change, column, value) => {}
             None => {
                 plan.send.insert(column.clone(), value.clone());
             }
@@ -217,7 +239,7 @@ fn fill_groups(
     }
     for (member, value) in &values {
         let whole_group_equal = groups.group_of(member).is_some_and(|group| {
-            group.iter().all(|other| values.get(other).is_some_and(|value| is_known_equal(state, other, value)))
+            group.iter().all(|other| values.get(other).is_some_and(|value| is_known_equal(state, change, other, value)))
         });
         if !whole_group_equal {
             plan.send.insert(member.clone(), value.clone());
@@ -225,12 +247,18 @@ fn fill_groups(
     }
 }
 
-fn is_known_equal(state: &RowState, column: &str, value: &Value) -> bool {
-    // the target clears a lookup by itself when the row it points to goes, and that row may have another life
-    !matches!(value, Value::Lookup(_))
-        && !state.touched.contains(column)
-        && state.exists
-        && state.written(column).is_some_and(|written| written.digest == digest::value(value))
+/// Whether the target is known to hold this value.
+fn is_known_equal(state: &RowState, change: &Change<'_>, column: &str, value: &Value) -> bool {
+    let as_written = |written: &Written| written.digest == digest::value(value);
+    if state.touched.contains(column) || change.is_different(column) {
+        return false;
+    }
+    match change.differs {
+        // it was seen there, unless something else was written since
+        Some(_) => state.written(column).is_none_or(as_written),
+        // the target clears a lookup by itself when the row it points to goes, and that row may have another life
+        None => !matches!(value, Value::Lookup(_)) && state.exists && state.written(column).is_some_and(as_written),
+    }
 }
 
 fn later(born: Option<&Version>, version: &Version) -> Option<Version> {

@@ -3,10 +3,14 @@
 
 mod stored;
 
-use super::value::Columns;
+use super::digest;
+use super::value::{Columns, Value};
 use super::version::{Rank, Scale, Stamp, Version};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
+
+/// The one column of a many-to-many link.
+pub const LINKED: &str = "linked";
 
 /// The memory of one target row. `Default` is a row that was never seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,6 +86,14 @@ impl RowState {
     #[must_use]
     pub fn written(&self, column: &str) -> Option<&Written> {
         self.columns.get(column).filter(|written| self.is_alive(&written.version))
+    }
+
+    /// Since when this is a many-to-many link that is not there (its row has no other column, and no GUID): what a
+    /// tombstone is to a row. Milliseconds, when the unlink arrived.
+    #[must_use]
+    pub fn unlinked_ms(&self) -> Option<i64> {
+        let written = self.columns.get(LINKED).filter(|_| self.columns.len() == 1 && self.target.is_none())?;
+        (written.digest == digest::value(&Value::Bool(false))).then_some(written.version.arrival_ms)
     }
 
     /// Whether the last thing that happened to the row is a delete.

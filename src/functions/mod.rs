@@ -3,12 +3,14 @@
 mod events;
 pub mod health;
 pub mod queue;
+pub mod reconcile;
 pub mod status;
 pub mod sweep;
 pub mod webhook;
 
 use crate::domain::decode::DecodeLimits;
 use crate::host::Function;
+use crate::operate::reconcile::Reconciler;
 use crate::operate::sweep::Sweeper;
 use crate::secret::Secret;
 use crate::sync::HandleEvent;
@@ -22,6 +24,8 @@ pub struct Running {
     pub engine: Arc<Engine>,
     /// What comes back to what it owes.
     pub sweeper: Arc<Sweeper>,
+    /// What compares both sides, if there is a source.
+    pub reconciler: Option<Arc<Reconciler>>,
 }
 
 /// All functions of the app, with what they work on.
@@ -32,12 +36,14 @@ pub fn all(
     webhook_secrets: Vec<Secret>,
     limits: DecodeLimits,
 ) -> Vec<Function> {
+    let reconciler = running.as_ref().and_then(|running| running.reconciler.clone());
     let (watched, sweeper) = running.map(|running| (running.engine, running.sweeper)).unzip();
     vec![
         webhook::Webhook::function(Arc::clone(engine), webhook_secrets, limits),
         queue::Queue::function(Arc::clone(engine), limits),
         status::Status::function(watched),
         sweep::Sweep::function(sweeper),
+        reconcile::Reconcile::function(reconciler),
         health::Health::function(),
     ]
 }

@@ -1,6 +1,7 @@
 //! Claims: who may work on which row, and what came of every event. See [`claim`] for the protocol,
 //! [`owed`] and [`parked`] for events that are not worked on now, [`purge`] for what is forgotten, [`system`] for what is not about rows.
 
+pub mod adopt;
 mod cache;
 pub mod claim;
 mod held;

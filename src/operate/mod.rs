@@ -6,6 +6,7 @@ pub mod history;
 pub mod package;
 pub mod parked;
 pub mod pause;
+pub mod reconcile;
 pub mod status;
 pub mod sweep;
 

@@ -1,6 +1,7 @@
 //! One claimed job: claim, merge, apply, finish.
 
 use super::claiming::Acquire;
+use super::compared::{differs_now, is_absence, presence};
 use super::delete;
 use super::engine::Engine;
 use super::failure::Failure;
@@ -62,7 +63,7 @@ impl Engine {
         self.way_is_open(delivery, deadline).await?;
         let _turn = self.locks.turn(partition, parts.clock.as_ref(), deadline).await?;
         // a link says all there is to say about it
-        let signal = job.link.is_none() && is_signal(job.table, job.event);
+        let signal = job.link.is_none() && (is_signal(job.table, job.event) || is_absence(job.event));
         let touches = |state: &RowState, arrival_ms: i64| {
             if signal {
                 // which of them will be known when the source has answered
@@ -136,15 +137,26 @@ impl Engine {
 
     /// Applies the row as the source has it now.
     async fn apply_from_source(&self, job: &Job<'_>, work: &mut Work<'_>) -> Result<(RowState, Outcome), Failure> {
+        let state = work.claim.state_before();
         let Some(event) = self.ask_source(job, work).await? else {
+            if is_absence(job.event) {
+                return self.apply_absence(job, &state, work).await;
+            }
             // gone at the source: its delete is an event of its own
-            let state = work.claim.state_before();
             let version = version(&state, job.event, work.claim.arrival_ms);
             let done = Done::Stale { ties: &BTreeSet::new() };
             return Ok((advance(&state, &version, &done, &job.groups), Outcome::Stale));
         };
+        if is_absence(job.event) {
+            // the source has the row: there is nothing to delete
+            return Ok((state, Outcome::Stale));
+        }
+        let event = if job.differs.is_some() { presence(event, &state) } else { event };
         let seen = match self.job(&event, job.table, Arc::clone(&job.schema))? {
-            Ok(seen) if seen.partition == job.partition => Job { witness: true, ..seen },
+            Ok(seen) if seen.partition == job.partition => {
+                let differs = differs_now(job, &seen);
+                Job { witness: true, differs, ..seen }
+            }
             Ok(_) => return Err(Failure::never("identity_changed: the source's row has another key now")),
             Err(ignored) => return Ok((work.claim.state_before(), Outcome::Ignored(ignored))),
         };
@@ -218,7 +230,7 @@ impl Engine {
     }
 
     /// Does what the merge says, and says what the row is then.
-    async fn apply(&self, job: &Job<'_>, work: &mut Work<'_>) -> Result<(RowState, Outcome), Failure> {
+    pub(super) async fn apply(&self, job: &Job<'_>, work: &mut Work<'_>) -> Result<(RowState, Outcome), Failure> {
         let state = if work.sent { work.claim.state.clone() } else { work.claim.state_before() };
         let version = version(&state, job.event, work.claim.arrival_ms);
         let sources = Sources { source: self.parts.source.as_ref(), mapping: &self.parts.mapping, known: &self.known };
@@ -227,7 +239,7 @@ impl Engine {
             schema: &job.schema,
             row: &job.row,
             known_id: state.target,
-            exists: state.exists,
+            exists: if job.differs.is_some() { job.was_there() } else { state.exists },
             tag: &self.parts.tag,
             may_create: true,
             at: version.at,
@@ -235,13 +247,19 @@ impl Engine {
         let mut changed = Changed::default();
         let mut key = state.key.clone();
         let mut plan = plan(&state, &change(&version, job), &job.groups);
+        if let (Plan::Stale { ties }, Some(_), Some(_)) = (&mut plan, &job.link, &job.differs) {
+            // a link that changed after it was compared: its own event has said so
+            ties.clear();
+        }
         if let Some(reason) = self.witness_wanted(job, &plan) {
             return Err(Failure::AskSource { reason });
         }
         let (done, applied) = match &mut plan {
             Plan::Stale { ties } => (Done::Stale { ties }, None),
             // a link goes with either of its rows, so one that is known may be gone
-            Plan::Write(columns) if columns.send.is_empty() && state.exists && job.link.is_none() => {
+            Plan::Write(columns)
+                if columns.send.is_empty() && (state.exists || job.was_there()) && job.link.is_none() =>
+            {
                 (Done::Written(columns), Some(Applied::Unchanged))
             }
             Plan::Write(columns) if let Some(link) = &job.link => {
@@ -286,7 +304,8 @@ impl Engine {
             (Some(Applied::Deleted), RowRef::Key(_)) => {}
             (Some(_), _) => {
                 next.exists = true;
-                (next.key, next.wanted) = (key, None);
+                // a row that is only set inactive lets its key go: whoever gets that in the source takes the row over
+                (next.key, next.wanted) = (key.filter(|_| applied != Some(Applied::Deactivated)), None);
                 next.placeholder_ms = None;
                 next.target = row.known_id.or(match &job.row {
                     RowRef::Id(id) => Some(*id),
@@ -350,12 +369,18 @@ impl Engine {
     }
 }
 
-fn version(state: &RowState, event: &ChangeEvent, arrival_ms: i64) -> Version {
+pub(super) fn version(state: &RowState, event: &ChangeEvent, arrival_ms: i64) -> Version {
     state.version_of(&event.stamp, event.operation.rank(), arrival_ms, &event.id.fingerprint()).0
 }
 
 fn change<'a>(version: &'a Version, job: &'a Job<'_>) -> Change<'a> {
-    Change { version, columns: &job.mapped.columns, image: &job.mapped.image, witness: job.witness }
+    Change {
+        version,
+        columns: &job.mapped.columns,
+        image: &job.mapped.image,
+        witness: job.witness,
+        differs: job.differs.as_ref(),
+    }
 }
 
 /// `applied: created`, for the detail of a duplicate.

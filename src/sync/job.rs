@@ -16,6 +16,7 @@ use crate::domain::outcome::{Ignored, Outcome};
 use crate::domain::partition::Partition;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Columns, RowRef};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(super) struct Job<'a> {
     pub(super) partition: Partition,
     /// The values are the source's, read under the lease.
     pub(super) witness: bool,
+    /// The event is of a comparison: the columns in which the target was seen to differ.
+    pub(super) differs: Option<BTreeSet<String>>,
     /// The event is about this link and not about a row.
     pub(super) link: Option<LinkJob<'a>>,
 }
@@ -88,7 +91,8 @@ impl Engine {
                 value_unmapped: Vec::new(),
             };
             let (schema, groups, link) = (Arc::clone(&schema), Groups::default(), Some(link));
-            let job = Job { event, table, schema, groups, mapped, row, partition, witness: false, link };
+            let differs = event.origin.comparison.as_ref().map(|comparison| comparison.differs.clone());
+            let job = Job { event, table, schema, groups, mapped, row, partition, witness: false, differs, link };
             let ended = self.claimed(&job, delivery, deadline, track).await?;
             if !matches!(outcome, Outcome::Applied(_)) || matches!(ended, Outcome::Applied(_)) {
                 outcome = ended;
@@ -148,6 +152,7 @@ impl Engine {
         }
         let partition = Partition::of(&schema.name, keys::by_source_id(table, event).unwrap_or(&row));
         let groups = Groups::of(table, &schema);
-        Ok(Ok(Job { event, table, schema, groups, mapped, row, partition, witness: false, link: None }))
+        let differs = event.origin.comparison.as_ref().map(|comparison| comparison.differs.clone());
+        Ok(Ok(Job { event, table, schema, groups, mapped, row, partition, witness: false, differs, link: None }))
     }
 }

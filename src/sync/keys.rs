@@ -47,7 +47,7 @@ pub(super) fn by_source_id<'a>(table: &TableMap, event: &'a ChangeEvent) -> Opti
 
 /// Why an event cannot be worked on that does not say which row it is about, and what to do.
 pub(super) fn not_told(table: &str, missing: &[String]) -> String {
-    let missing = missing.join(", ");
+    let missing = if missing.is_empty() { "its key".to_owned() } else { missing.join(", ") };
     format!(
         "identity_missing: neither the event nor the ledger knows the key of this row of {table} ({missing}); \
          register an image with it (post image for updates, pre image for deletes), or set SOURCE_URL"

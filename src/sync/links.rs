@@ -16,14 +16,12 @@ use crate::dataverse::link::{LinkRequest, Linked};
 use crate::domain::disposition::Disposition;
 use crate::domain::mapping::{Identity, TableMap};
 use crate::domain::outcome::Applied;
+use crate::domain::row::LINKED;
 use crate::domain::schema::{LinkSchema, TableSchema};
 use crate::domain::value::{Columns, KeyPart, RowRef, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
-
-/// The one column of a link.
-const LINKED: &str = "linked";
 
 /// One end of a link.
 #[derive(Clone, Debug)]

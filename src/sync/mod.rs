@@ -2,6 +2,7 @@
 
 mod apply;
 mod claiming;
+pub mod compared;
 mod delete;
 pub mod engine;
 pub mod environment;

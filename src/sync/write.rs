@@ -5,6 +5,7 @@
 //! lease, or `If-None-Match: *`; after a mismatch the ledger is asked first, then the target.
 
 use super::failure::Failure;
+use super::keys;
 use super::lookups;
 use super::parents::{self, Changed};
 use super::pause::before_next;
@@ -23,6 +24,7 @@ use crate::domain::outcome::Applied;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Columns, Reference, RowRef, Value};
 use std::collections::BTreeSet;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// One row to write, in the target's terms.
@@ -186,6 +188,11 @@ async fn locate(
     let mut address = match (state.known_id, row.row) {
         (Some(id), _) => Address::Id(id),
         (None, RowRef::Id(id)) => Address::Id(*id),
+        // known by the target's GUID alone, and the target has no such row any more
+        (None, RowRef::Key(parts)) if parts.is_empty() => {
+            let reason = keys::not_told(&row.schema.name, &[]);
+            return Err(Failure::OutOfOrder { reason, after: Duration::from_secs(2) });
+        }
         (None, RowRef::Key(parts)) => Address::Key(parts.clone()),
     };
     if let Address::Key(parts) = &address

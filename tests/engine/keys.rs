@@ -49,6 +49,12 @@ fn bare(event: &RaisedEvent) -> ChangeEvent {
     event
 }
 
+/// A delete with a registered pre image.
+fn with_pre_image(delete: &mut ChangeEvent, key: &str) {
+    let key = dataverse_sync::domain::value::Value::Text(key.to_owned());
+    delete.image.insert("accountnumber".to_owned(), key);
+}
+
 async fn give(instance: &Engine, event: &ChangeEvent) -> Outcome {
     instance.handle(event.clone(), &delivery(1)).await.unwrap().outcome
 }
@@ -82,8 +88,11 @@ async fn create_rename_update_and_delete_end_alike_in_every_order_on_three_insta
                 if deleted {
                     world.delete("account", id);
                 }
-                let events: Vec<ChangeEvent> =
+                let mut events: Vec<ChangeEvent> =
                     world.events().await.iter().map(|e| if images { decoded(e) } else { bare(e) }).collect();
+                if images && deleted {
+                    with_pre_image(&mut events[3], "K2");
+                }
                 bring_all(&keeping, &events, &order, &format!("{order:?}, images {images}")).await;
             }
         }
@@ -101,8 +110,11 @@ async fn a_key_that_another_row_gets_after_a_delete_is_never_shared() {
             world.delete("account", first);
             pause().await;
             world.create("account", json!({ "name": "second", "accountnumber": "K" }));
-            let events: Vec<ChangeEvent> =
+            let mut events: Vec<ChangeEvent> =
                 world.events().await.iter().map(|e| if images { decoded(e) } else { bare(e) }).collect();
+            if images {
+                with_pre_image(&mut events[1], "K");
+            }
             bring_all(&keeping, &events, &order, &format!("{order:?}, images {images}, source {source}")).await;
         }
     }
@@ -359,4 +371,39 @@ async fn a_key_that_a_dead_worker_may_have_written_is_not_taken_before_its_event
         assert_same_rows(&keeping, &format!("{ms} ms"));
     }
     assert!(wrote > 0, "no worker died after its write");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_of_a_row_that_was_set_inactive_goes_to_the_next_row_that_has_it() {
+    for order in permutations(3) {
+        let mut keeping = Keeping::new(&format!("{TOML}[defaults]\ndeletes = \"deactivate\"\n"));
+        keeping.world.has_source = false;
+        let world = &keeping.world;
+        let first = world.create("account", json!({ "name": "first", "accountnumber": "K" }));
+        pause().await;
+        world.delete("account", first);
+        pause().await;
+        world.create("account", json!({ "name": "second", "accountnumber": "K" }));
+        let events: Vec<ChangeEvent> = world.events().await.iter().map(bare).collect();
+        bring_all(&keeping, &events, &order, &format!("{order:?}")).await;
+        let rows = world.target.rows("account");
+        let state = format!("{:?}", rows.values().next().unwrap().get("statecode"));
+        assert_eq!((rows.len(), state.as_str()), (1, "Some(Choice(0))"), "{order:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_others_deleted_in_the_target_is_made_anew_by_the_key_that_the_source_tells() {
+    let keeping = keeping(true);
+    let world = &keeping.world;
+    let id = world.create("account", json!({ "name": "A", "accountnumber": "K1", "telephone1": "1" }));
+    pause().await;
+    world.update("account", id, json!({ "description": "d" }));
+    let events = world.events().await;
+    let instance = world.instance();
+    bring(&instance, &events[0]).await.unwrap();
+    let made = *world.target.rows("account").keys().next().unwrap();
+    world.target.delete(&world.target.service(), "account", made).unwrap();
+    give(&instance, &bare(&events[1])).await;
+    assert_same_rows(&keeping, "made anew");
 }

@@ -91,6 +91,8 @@ struct Handlers {
     /// When each event was handled, and how many were handled more than once.
     handled: Mutex<HashMap<String, Instant>>,
     twice: AtomicUsize,
+    /// How often something was tried that comes to nothing.
+    tries: AtomicUsize,
 }
 
 impl Handlers {
@@ -127,6 +129,7 @@ impl HandleEvent for Handlers {
         };
         if entry.attempts > 3 {
             // it takes as long as it may, and comes to nothing
+            self.tries.fetch_add(1, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_secs(2)).await;
             return Err(unfinished("poison"));
         }
@@ -160,7 +163,7 @@ impl World {
         let remote = Arc::new(Remote::default());
         let (target, handled, twice) = (Semaphore::new(at_once), Mutex::default(), AtomicUsize::new(0));
         let inbox = Inbox::new(remote.clone());
-        let handlers = Arc::new(Handlers { inbox, target, takes, handled, twice });
+        let handlers = Arc::new(Handlers { inbox, target, takes, handled, twice, tries: AtomicUsize::new(0) });
         let states = Arc::new(MemoryStore::default());
         Self { remote, handlers, states, clock: TokioClock::new(0), start: Instant::now() }
     }
@@ -326,6 +329,19 @@ async fn poison_before_them_does_not_keep_others_waiting() {
     let parked = world.handlers.inbox.parked(&ParkedFilter::default(), None, 5_000).await.unwrap().found;
     assert!(!parked.is_empty() && parked.iter().all(|(_, parked)| parked.attempts > 9));
     assert!(["too_old", "attempts_exhausted"].contains(&parked[0].1.word()), "{:?}", parked[0].1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_worked_on_is_tried_less_and_less_often() {
+    let world = World::new(8, 15 * MS);
+    world.owe_tried(4, "account", 1, |n| n, 60_000).await;
+    let sweeper = world.sweeper(None);
+    for _ in 0..60 {
+        sweeper.sweep("sweep").await.unwrap();
+        tokio::time::sleep(MINUTE).await;
+    }
+    let tries = world.handlers.tries.load(Ordering::SeqCst);
+    assert!((3..=8).contains(&tries), "{tries}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -166,7 +166,7 @@ fn host(
     let pairs: Vec<String> = currencies.iter().map(|c| format!("{}={}", c.source, c.target)).collect();
     let mut environment: BTreeMap<String, String> = [
         ("SYNC_QUEUE", QUEUE.to_owned()),
-        ("ServiceBus__fullyQualifiedNamespace", "stand-in.servicebus.windows.net".to_owned()),
+        ("LocalQueue__fullyQualifiedNamespace", "stand-in.servicebus.windows.net".to_owned()),
         ("TARGET_URL", target.clone()),
         ("LOG_FORMAT", "json".to_owned()),
     ]
@@ -241,9 +241,11 @@ impl Folder {
     fn write(plan: &Plan, naive: bool) -> anyhow::Result<Self> {
         let folder = Self(std::env::temp_dir().join(format!("dataverse-sync-demo-{}", Uuid::new_v4())));
         let mapping = mapping(plan);
+        // a connection of another name, which the handler does not know: the queue is in this process and takes no REST
+        let queue = include_str!("../../../functions/queue/function.json").replace("\"ServiceBus\"", "\"LocalQueue\"");
         let files = [
             ("host.json", include_str!("../../../host.json")),
-            ("queue/function.json", include_str!("../../../functions/queue/function.json")),
+            ("queue/function.json", queue.as_str()),
             ("webhook/function.json", include_str!("../../../functions/webhook/function.json")),
             ("health/function.json", include_str!("../../../functions/health/function.json")),
             ("sync.toml", mapping.as_str()),

@@ -122,7 +122,8 @@ fn deliver(state: &mut RowState, target: &mut Target, event: &Event) {
     let groups = Pair::default();
     let (version, scale) = state.version_of(&event.stamp, event.rank, event.arrival_ms, &event.name);
     state.scale = scale;
-    let change = Change { version: &version, columns: &event.columns, image: &event.image, witness: false };
+    let change =
+        Change { version: &version, columns: &event.columns, image: &event.image, witness: false, differs: None };
     let plan = plan(state, &change, &groups);
     let done = match &plan {
         Plan::Stale { ties } => Done::Stale { ties },
@@ -231,7 +232,7 @@ proptest! {
         for which in order_of(events.len(), &seed) {
             let event = &events[which];
             let (version, _) = state.version_of(&event.stamp, event.rank, 0, &event.name);
-            let change = Change { version: &version, columns: &event.columns, image: &event.image, witness: false };
+            let change = Change { version: &version, columns: &event.columns, image: &event.image, witness: false, differs: None };
             if let Plan::Write(write) = plan(&state, &change, &groups) {
                 let sent: BTreeSet<&String> = write.send.keys().chain(&write.missing).collect();
                 let pair = groups.0.iter().filter(|member| sent.contains(member)).count();
@@ -276,7 +277,9 @@ fn text(pairs: &[(&str, &str)]) -> Columns {
 
 fn wrote(state: &RowState, version: &Version, columns: &Columns) -> RowState {
     let none = Columns::new();
-    let Plan::Write(write) = plan(state, &Change { version, columns, image: &none, witness: false }, &Ungrouped) else {
+    let Plan::Write(write) =
+        plan(state, &Change { version, columns, image: &none, witness: false, differs: None }, &Ungrouped)
+    else {
         panic!("expected a write")
     };
     RowState { exists: true, ..advance(state, version, &Done::Written(&write), &Ungrouped) }
@@ -287,7 +290,11 @@ fn a_late_event_keeps_the_columns_that_only_it_changed() {
     let state = wrote(&RowState::default(), &version(2, Rank::Update, None, "new"), &text(&[("a", "2")]));
     let (late, columns, none) =
         (version(1, Rank::Create, None, "old"), text(&[("a", "1"), ("b", "1")]), Columns::new());
-    let plan = plan(&state, &Change { version: &late, columns: &columns, image: &none, witness: false }, &Ungrouped);
+    let plan = plan(
+        &state,
+        &Change { version: &late, columns: &columns, image: &none, witness: false, differs: None },
+        &Ungrouped,
+    );
     let Plan::Write(write) = plan else { panic!("{plan:?}") };
     assert_eq!(write.send, text(&[("b", "1")]));
 }
@@ -305,8 +312,11 @@ fn in_the_second_of_a_delete_only_a_later_create_revives() {
         (4, Rank::Create, Some(60), false),
     ] {
         let version = version(at, rank, created_on, "w");
-        let plan =
-            plan(&deleted, &Change { version: &version, columns: &columns, image: &none, witness: false }, &Ungrouped);
+        let plan = plan(
+            &deleted,
+            &Change { version: &version, columns: &columns, image: &none, witness: false, differs: None },
+            &Ungrouped,
+        );
         assert_eq!(matches!(plan, Plan::Write(_)), revives, "{at} {rank:?} {created_on:?}");
     }
 }
@@ -321,7 +331,11 @@ fn what_follows_a_create_that_revived_the_row_in_the_second_of_its_delete_counts
     let (columns, none) = (text(&[("c", "old")]), Columns::new());
     // the second is the same, so nothing tells that it came before: it is let in rather than lost, and is no harm
     // to columns that were written since
-    let plan = plan(&last, &Change { version: &late, columns: &columns, image: &none, witness: false }, &Ungrouped);
+    let plan = plan(
+        &last,
+        &Change { version: &late, columns: &columns, image: &none, witness: false, differs: None },
+        &Ungrouped,
+    );
     assert!(matches!(plan, Plan::Write(_)), "{plan:?}");
 }
 
@@ -332,7 +346,11 @@ fn a_late_delete_clears_what_is_older_and_what_an_unfinished_claim_may_have_writ
     state.touched.insert("c".to_owned());
     let none = Columns::new();
     let late = version(2, Rank::Delete, None, "d");
-    let plan = plan(&state, &Change { version: &late, columns: &none, image: &none, witness: false }, &Ungrouped);
+    let plan = plan(
+        &state,
+        &Change { version: &late, columns: &none, image: &none, witness: false, differs: None },
+        &Ungrouped,
+    );
     let Plan::LateDelete { clear } = plan else { panic!("{plan:?}") };
     assert_eq!(clear, ["b".to_owned(), "c".to_owned()].into());
     let after = advance(&state, &late, &Done::Cleared(&clear), &Ungrouped);
@@ -344,7 +362,11 @@ fn a_parent_that_a_newer_child_refers_to_outlives_an_older_delete() {
     let mut state = wrote(&RowState::default(), &version(1, Rank::Create, None, "c"), &text(&[("a", "1")]));
     state.alive_at = Some(9);
     let (late, none) = (version(5, Rank::Delete, None, "d"), Columns::new());
-    let plan = plan(&state, &Change { version: &late, columns: &none, image: &none, witness: false }, &Ungrouped);
+    let plan = plan(
+        &state,
+        &Change { version: &late, columns: &none, image: &none, witness: false, differs: None },
+        &Ungrouped,
+    );
     assert_eq!(plan, Plan::LateDelete { clear: ["a".to_owned()].into() });
 }
 
@@ -354,7 +376,7 @@ fn equal_values_are_not_sent_again_unless_an_unconfirmed_write_touched_them() {
     let (next, columns, none) = (version(2, Rank::Update, None, "u"), text(&[("a", "1"), ("b", "2")]), Columns::new());
     let send = |state: &RowState| match plan(
         state,
-        &Change { version: &next, columns: &columns, image: &none, witness: false },
+        &Change { version: &next, columns: &columns, image: &none, witness: false, differs: None },
         &Ungrouped,
     ) {
         Plan::Write(write) => (write.send, write.advance.len()),
@@ -370,7 +392,7 @@ fn a_create_without_columns_still_creates_the_row() {
     let (create, none) = (version(1, Rank::Create, None, "c"), Columns::new());
     let plan = plan(
         &RowState::default(),
-        &Change { version: &create, columns: &none, image: &none, witness: false },
+        &Change { version: &create, columns: &none, image: &none, witness: false, differs: None },
         &Ungrouped,
     );
     assert_eq!(plan, Plan::Write(WritePlan::default()));
@@ -426,12 +448,17 @@ fn a_delete_chooses_no_scale_for_its_row() {
 fn what_the_source_says_under_the_lease_wins_its_second_and_ties_with_nothing() {
     let state = wrote(&RowState::default(), &version(5, Rank::Update, Some(9), "z"), &text(&[("a", "1"), ("b", "1")]));
     let (seen, columns, none) = (version(5, Rank::Update, None, "a"), text(&[("a", "2"), ("b", "1")]), Columns::new());
-    let change = Change { version: &seen, columns: &columns, image: &none, witness: true };
+    let change = Change { version: &seen, columns: &columns, image: &none, witness: true, differs: None };
     let Plan::Write(write) = plan(&state, &change, &Ungrouped) else { panic!("expected a write") };
     assert_eq!((write.send.clone(), write.ties.len()), (text(&[("a", "2")]), 0));
     let after = advance(&state, &seen, &Done::Written(&write), &Ungrouped);
     assert!(after.columns["a"].version >= state.columns["a"].version && !after.ambiguous, "versions never go back");
-    let older =
-        Change { version: &version(4, Rank::Update, None, "a"), columns: &columns, image: &none, witness: true };
+    let older = Change {
+        version: &version(4, Rank::Update, None, "a"),
+        columns: &columns,
+        image: &none,
+        witness: true,
+        differs: None,
+    };
     assert!(matches!(plan(&state, &older, &Ungrouped), Plan::Stale { .. }), "but not what is older");
 }

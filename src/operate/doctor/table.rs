@@ -150,3 +150,34 @@ pub(super) fn referenced<'a>(schema: &'a TableSchema, column: &str) -> Vec<&'a s
         .map(|table| if table == "owner" { "systemuser" } else { table })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Status;
+    use super::*;
+
+    #[test]
+    fn file_and_image_columns_are_named_unless_they_are_excluded() {
+        let schema = TableSchema {
+            name: "account".to_owned(),
+            entity_set: "accounts".to_owned(),
+            primary_id: "accountid".to_owned(),
+            primary_name: None,
+            columns: BTreeMap::new(),
+            lookups: Vec::new(),
+            keys: Vec::new(),
+            links: Vec::new(),
+            optimistic_concurrency: true,
+            elastic: false,
+            external: false,
+            // the image of the row itself is a system column
+            files: ["entityimage", "new_contract", "new_photo"].map(str::to_owned).into(),
+        };
+        let mut map = TableMap::new("account");
+        map.columns.exclude.insert("new_photo".to_owned());
+        let checks = table(&Mapping::default(), &map, &schema);
+        let [check] = checks.as_slice() else { panic!("{checks:?}") };
+        assert_eq!(check.status, Status::Warn);
+        assert!(check.detail.ends_with("never synchronised: new_contract"), "{}", check.detail);
+    }
+}

@@ -19,7 +19,7 @@ use dataverse_sync::sim::dataverse::RaisedEvent;
 use dataverse_sync::sync::engine::Engine;
 use dataverse_sync::sync::{HandleEvent, Owed};
 use futures_util::StreamExt;
-use futures_util::future::{Either, join, join_all, join3, select};
+use futures_util::future::{Either, LocalBoxFuture, join, join_all, join3, select};
 use futures_util::stream::{self, FuturesUnordered};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};

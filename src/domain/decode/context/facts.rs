@@ -28,6 +28,7 @@ pub(super) fn origin(context: &Json) -> Origin {
         correlation: guid(context, "CorrelationId").map(|id| id.to_string()),
         tags: tags(context),
         initiators: who.into_iter().filter_map(|name| guid(context, name)).collect(),
+        comparison: None,
     }
 }
 

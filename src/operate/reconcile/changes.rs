@@ -1,0 +1,132 @@
+//! What has changed at the source since the last round, deletes included. The delta link moves on only at the end of a round,
+//! when everything in it was handed over; a round that is stopped goes on with the page it was at.
+
+use super::feed::FeedError;
+use super::full::ids_only;
+use super::read::ReadError;
+use super::report::{Method, TableReport};
+use super::rows::absence;
+use super::run::{Finding, Run, Stopped};
+use super::saved::{Round, Saved, Step, Store};
+use super::table::Table;
+use super::walk::{WalkError, find};
+use crate::dataverse::pages::{Page, Selection, wants_new_beginning};
+use crate::dataverse::row::TargetRow;
+use crate::domain::mapping::Identity;
+use crate::domain::value::RowRef;
+use uuid::Uuid;
+
+/// Whether the delta link could be used.
+pub(super) enum Expired {
+    No,
+    Yes(String),
+}
+
+impl Run<'_> {
+    /// Goes through the changes of a table.
+    pub(super) async fn mend_changes(
+        &self,
+        table: &Table<'_>,
+        store: &mut Store<'_>,
+        saved: &mut Saved,
+        report: &mut TableReport,
+    ) -> Result<Expired, Stopped> {
+        report.method = Method::Changes;
+        self.meter.begin(&table.map.source, "changes", 0, None);
+        let (round, mut link) = match (saved.round.take(), saved.delta.clone()) {
+            (Some(Round { run, step: Step::Changes { next }, .. }), _) => (run, next),
+            (_, Some(delta)) => (Uuid::new_v4().simple().to_string(), delta),
+            (_, None) => return Ok(Expired::Yes("there is none".to_owned())),
+        };
+        loop {
+            let (selection, from) = (ids_only(table, self.options), &link);
+            let (client, name) = (&self.lookups.source.environment.client, table.map.source.as_str());
+            let page =
+                self.lookups.source.ask(name, |call| async move { client.changes(&call, selection, Some(from)).await });
+            let page = match page.await {
+                Ok(page) => page,
+                Err(ReadError::Failed(error)) if wants_new_beginning(&error) => {
+                    return Ok(Expired::Yes(error.to_string()));
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let (next, delta) = (page.next.clone(), page.delta.clone());
+            self.mend_page(table, &round, page, report).await?;
+            match (next, delta) {
+                (Some(next), _) => {
+                    link = next;
+                    let step = Step::Changes { next: link.clone() };
+                    let begun = Round { run: round.clone(), step, delete_extra: false };
+                    self.save(store, &Saved { round: Some(begun), ..saved.clone() }).await?;
+                }
+                (None, Some(delta)) => {
+                    saved.delta = Some(delta);
+                    saved.round = None;
+                    self.save(store, saved).await?;
+                    return Ok(Expired::No);
+                }
+                (None, None) => return Err(Stopped::Refused("the source gave no delta link".to_owned())),
+            }
+            if self.is_over() {
+                return Err(FeedError::OutOfTime.into());
+            }
+        }
+    }
+
+    /// The rows of one page as they are now, on both sides.
+    async fn mend_page(
+        &self,
+        table: &Table<'_>,
+        run: &str,
+        page: Page<TargetRow>,
+        report: &mut TableReport,
+    ) -> Result<(), Stopped> {
+        let round = Round { run: run.to_owned(), step: Step::Tracking { next: None, rows: 0 }, delete_extra: true };
+        let seen_at = self.seen_at(page.at);
+        let rows = u64::try_from(page.rows.len() + page.deleted.len()).unwrap_or(u64::MAX);
+        let ids: Vec<Uuid> = page.rows.iter().map(|row| row.id).collect();
+        let mut deleted = page.deleted;
+        for ids in ids.chunks(super::walk::CHUNK_ROWS) {
+            let (chunk, gone) = self.by_ids(table, ids.to_vec()).await?;
+            deleted.extend(gone);
+            let findings = self.judge(table, run, chunk, report).await?;
+            for finding in &findings {
+                self.count(report, finding);
+            }
+            self.mend_findings(table, &round, findings, seen_at, report).await?;
+        }
+        for ids in deleted.chunks(super::walk::CHUNK_ROWS) {
+            let still = self.still_there(table, ids, report).await?;
+            let events = still.iter().map(|row| absence(table, run, row, RowRef::Id(row.id), seen_at));
+            let events: Vec<_> = events.collect();
+            for row in still {
+                self.count(report, &Finding::Extra(row, None));
+            }
+            self.feeder.feed(events, &mut report.done).await?;
+        }
+        self.meter.add(rows);
+        Ok(())
+    }
+
+    /// The target's rows that the source has deleted.
+    async fn still_there(
+        &self,
+        table: &Table<'_>,
+        ids: &[Uuid],
+        report: &mut TableReport,
+    ) -> Result<Vec<TargetRow>, Stopped> {
+        if let Identity::Key(_) = table.map.identity {
+            // a delete tells the source's GUID alone, and the target knows the row by its key
+            for id in ids {
+                report.count_cannot("(row)", "deleted_by_key", *id);
+            }
+            return Ok(Vec::new());
+        }
+        let wanted: Vec<RowRef> = ids.iter().map(|id| RowRef::Id(*id)).collect();
+        let selection = Selection { schema: &table.target, columns: &table.target_keys, page_rows: table.page_rows };
+        let found = find(self.lookups.target, selection, &wanted, &mut None).await.map_err(WalkError::from)?;
+        let still: Vec<TargetRow> = found.into_iter().filter(|row| !table.is_inactive(row)).collect();
+        report.gone += u64::try_from(ids.len().saturating_sub(still.len())).unwrap_or(u64::MAX);
+        Ok(still)
+    }
+}

@@ -1,0 +1,150 @@
+//! What a table's reconciliation keeps in the ledger: the delta link, and where a run that was stopped goes on. One run at a
+//! time holds a table; the lease only saves double work, because the claims of rows decide about everything else.
+
+use super::walk::Position;
+use crate::dataverse::pages::Link;
+use crate::ledger::claim::LedgerError;
+use crate::ledger::system::{Held, Leased, System};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// How long a table is held: a run that died keeps others away no longer than this.
+const HOLD: Duration = Duration::from_secs(60);
+/// It is renewed when less than this is left.
+const RENEW_BELOW: Duration = Duration::from_secs(40);
+
+/// A table's state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    /// Where the next round of changes begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delta: Option<Link>,
+    /// Fingerprint of what was compared then: another mapping needs all rows again.
+    #[serde(default)]
+    pub compared: String,
+    /// The run that was begun and not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round: Option<Round>,
+    /// When all rows were last compared, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_ms: Option<i64>,
+}
+
+/// A run that was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Round {
+    /// Its name, part of the ids of its events.
+    pub run: String,
+    /// Where it is.
+    pub step: Step,
+    /// Whether it deletes what the source does not have.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub delete_extra: bool,
+}
+
+/// Where a run is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// It pages through the source once, to get a delta link from before the comparison.
+    Tracking {
+        /// The next page; `None`: the first.
+        next: Option<Link>,
+        /// Rows so far.
+        rows: u64,
+    },
+    /// It compares all rows.
+    Full {
+        /// The delta link from before, if the table tracks changes.
+        delta: Option<Link>,
+        /// How far it is.
+        position: Position,
+        /// Source rows there are, if that is known; and how many are done.
+        #[serde(default)]
+        rows: (Option<u64>, u64),
+    },
+    /// It goes through changes.
+    Changes {
+        /// The next page.
+        next: Link,
+    },
+}
+
+/// A table held by this run.
+#[derive(Debug)]
+pub struct Store<'a> {
+    system: &'a System,
+    name: String,
+    held: Option<Held>,
+}
+
+/// Asking for a table.
+#[derive(Debug)]
+pub enum Taken<'a> {
+    /// It is ours.
+    Ours(Store<'a>),
+    /// Another run has it, until then by its clock, in milliseconds.
+    Busy {
+        /// When its lease ends.
+        until_ms: i64,
+    },
+}
+
+impl<'a> Store<'a> {
+    /// Takes the table.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn take(system: &'a System, table: &str) -> Result<Taken<'a>, LedgerError> {
+        let lease = format!("reconcile:{table}:lease");
+        Ok(match system.lease(&lease, Uuid::new_v4(), HOLD).await? {
+            Leased::Held(held) => Taken::Ours(Self { system, name: format!("reconcile:{table}"), held: Some(held) }),
+            Leased::Busy { until_ms } => Taken::Busy { until_ms },
+        })
+    }
+
+    /// What was kept last.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn load(&self) -> Result<Saved, LedgerError> {
+        Ok(self.system.state::<Saved>(&self.name).await?.map(|stored| stored.record).unwrap_or_default())
+    }
+
+    /// Keeps this, and the table for longer. `false`: another run has taken the table, and nothing was kept.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn save(&mut self, saved: &Saved, monotonic: Duration) -> Result<bool, LedgerError> {
+        if !self.keep(monotonic).await? {
+            return Ok(false);
+        }
+        self.system.update::<Saved>(&self.name, |_| Some(saved.clone())).await?;
+        Ok(true)
+    }
+
+    /// Keeps the table for longer, if it is time. `false`: another run has taken it.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn keep(&mut self, monotonic: Duration) -> Result<bool, LedgerError> {
+        let Some(held) = self.held.as_mut().filter(|held| held.holds_for(monotonic) < RENEW_BELOW) else {
+            return Ok(self.held.is_some());
+        };
+        if let Leased::Busy { .. } = self.system.renew(held, HOLD).await? {
+            self.held = None;
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Gives the table back.
+    pub async fn release(self) {
+        if let Some(held) = self.held
+            && let Err(error) = self.system.release(held).await
+        {
+            tracing::debug!(%error, "the lease of a table runs out by itself");
+        }
+    }
+}

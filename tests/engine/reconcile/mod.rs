@@ -1,0 +1,5 @@
+//! Reconciliation in one process on paused time: planted differences, live traffic beside it, kills and restarts.
+
+mod changes;
+mod differences;
+mod twins;
