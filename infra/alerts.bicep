@@ -42,7 +42,7 @@ traces
   {
     name: 'breaker-open'
     severity: 1
-    text: 'The target is not called any more, because calls kept failing. Events are deferred; nothing is lost.'
+    text: 'An environment is not called any more, because calls kept failing. Events are deferred; nothing is lost.'
     query: '''
 traces
 | extend line = parse_json(message)
