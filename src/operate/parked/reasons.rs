@@ -74,6 +74,11 @@ pub const REASONS: &[Reason] = &[
     ),
     reason("key_ambiguous", "several rows have this key", "remove the duplicates, then replay"),
     reason(
+        "key_changed",
+        "the row's key changed and its history cannot follow; why is said there",
+        "read what it says, then replay",
+    ),
+    reason(
         "mass_delete",
         "more rows of the table were deleted at once than `deletes_max` allows, so deletes are held",
         "if the deletes are meant, replay them all: `parked replay --reason mass_delete`; else discard",
