@@ -151,7 +151,9 @@ async fn too_many_attempts_and_too_old_are_parked() {
         let instance = keeping.world.instance();
         keeping.world.create("account", account("A"));
         let events = keeping.world.events().await;
-        keeping.world.target.faults().add(Rule::new(When::Always, down()));
+        // a missing role: an outage would not count against the event
+        let forbidden = Effect::Status { status: 403, code: String::new(), retry_after: None };
+        keeping.world.target.faults().add(Rule::new(When::Always, forbidden));
         assert_eq!(post(&instance, &events[0]).await.unwrap().outcome.name(), "deferred");
         keeping.sweep_up().await;
         let parked = keeping.parked().await;

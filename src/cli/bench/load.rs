@@ -77,15 +77,18 @@ pub(super) async fn run(arguments: &BenchArgs, scenario: Scenario) -> anyhow::Re
         events_per_second: per(1_000_000_000, usize::try_from(took.as_nanos()).unwrap_or(usize::MAX)).max(0.0),
         p50_ms: ms(percentile(&mut times, 50)),
         p99_ms: ms(percentile(&mut times, 99)),
-        cpu_ms_per_event: cpu_used.map(|used| per(u64::try_from(used.as_micros()).unwrap_or(u64::MAX), events.len()) / 1e3),
+        cpu_ms_per_event: cpu_used
+            .map(|used| per(u64::try_from(used.as_micros()).unwrap_or(u64::MAX), events.len()) / 1e3),
         at_once: peaks(&samples, PARTS),
         lost: owed.total() + posted.refused + world.queue.dead_letters().len(),
         ..Report::default()
     };
-    report.events_per_second = per(u64::try_from(events.len()).unwrap_or(0) * 1_000, usize::try_from(took.as_millis())?);
+    report.events_per_second =
+        per(u64::try_from(events.len()).unwrap_or(0) * 1_000, usize::try_from(took.as_millis())?);
     if let Some(tables) = &world.tables {
         report.storage_per_event = Some(per(tables.round_trips(), events.len()));
-        report.storage = tables.counts().into_iter().map(|(what, count)| (format!("{what:?}").to_lowercase(), count)).collect();
+        report.storage =
+            tables.counts().into_iter().map(|(what, count)| (format!("{what:?}").to_lowercase(), count)).collect();
     }
     of_the_target(&world, &events, &mut report);
     if !report.is_good() {

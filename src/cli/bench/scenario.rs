@@ -24,15 +24,8 @@ pub(super) enum Scenario {
 
 impl Scenario {
     /// All, in the order in which they run.
-    pub(super) const ALL: [Self; 7] = [
-        Self::NewRows,
-        Self::HotRows,
-        Self::Duplicates,
-        Self::Races,
-        Self::Throttled,
-        Self::Faulty,
-        Self::Storm,
-    ];
+    pub(super) const ALL: [Self; 7] =
+        [Self::NewRows, Self::HotRows, Self::Duplicates, Self::Races, Self::Throttled, Self::Faulty, Self::Storm];
 
     /// The name on the command line.
     pub(super) fn name(self) -> &'static str {

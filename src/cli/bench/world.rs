@@ -22,6 +22,9 @@ const QUEUE: &str = "dataverse-events";
 /// The function key.
 pub(super) const KEY: &str = "bench";
 const CONNECTION: &str = "BenchStorage";
+/// The host's connection to the queue has a name of its own, so handlers have none: their sweeps work off what is due
+/// themselves.
+const QUEUE_CONNECTION: &str = "BenchQueue";
 /// Requests that the target's log keeps: what was repeated is found there.
 const LOG_ENTRIES_MAX: usize = 1_000_000;
 /// How often `sweep` runs: every minute in earnest, but a measurement does not wait for that.
@@ -165,9 +168,11 @@ impl Folder {
              [tables.{TABLE}.columns]\nexclude = [\"ownerid\", \"transactioncurrencyid\"]\n",
             arguments.max_in_flight
         );
+        let queue = include_str!("../../../functions/queue/function.json")
+            .replace("ServiceBus\"", &format!("{QUEUE_CONNECTION}\""));
         let files = [
             ("host.json", include_str!("../../../host.json")),
-            ("queue/function.json", include_str!("../../../functions/queue/function.json")),
+            ("queue/function.json", queue.as_str()),
             ("webhook/function.json", include_str!("../../../functions/webhook/function.json")),
             ("sweep/function.json", include_str!("../../../functions/sweep/function.json")),
             ("status/function.json", include_str!("../../../functions/status/function.json")),
