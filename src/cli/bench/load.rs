@@ -48,8 +48,9 @@ pub(super) async fn run(arguments: &BenchArgs, scenario: Scenario) -> anyhow::Re
     let work = async {
         let posted = if scenario.posts() { post(&world, &events).await? } else { queue(&world, &events, scenario) };
         world.host.idle().await;
-        let owed = settled(&world).await?;
-        anyhow::Ok((posted, owed))
+        let idle = started.elapsed();
+        let (owed, waited) = settled(&world).await?;
+        anyhow::Ok((posted, owed, if waited { started.elapsed() } else { idle }))
     };
     let mut samples = Vec::new();
     let watch = async {
@@ -58,11 +59,11 @@ pub(super) async fn run(arguments: &BenchArgs, scenario: Scenario) -> anyhow::Re
             sleep(LOOK).await;
         }
     };
-    let (posted, owed) = tokio::select! {
+    let (posted, owed, took) = tokio::select! {
         done = timeout(PATIENCE, work) => done.map_err(|_| anyhow!("{} does not end", scenario.name()))??,
-        () = watch => (Posted::default(), Owed::default()),
+        () = watch => (Posted::default(), Owed::default(), Duration::ZERO),
     };
-    let (took, used) = (started.elapsed(), cpu(&world.pids()));
+    let used = cpu(&world.pids());
     let mut times = if scenario.posts() {
         posted.times
     } else {
@@ -74,7 +75,7 @@ pub(super) async fn run(arguments: &BenchArgs, scenario: Scenario) -> anyhow::Re
         events: events.len(),
         sent: events.len() * scenario.copies(),
         seconds: ms(took) / 1_000.0,
-        events_per_second: per(1_000_000_000, usize::try_from(took.as_nanos()).unwrap_or(usize::MAX)).max(0.0),
+        events_per_second: per(u64::try_from(events.len())? * 1_000, usize::try_from(took.as_millis())?),
         p50_ms: ms(percentile(&mut times, 50)),
         p99_ms: ms(percentile(&mut times, 99)),
         cpu_ms_per_event: cpu_used
@@ -83,8 +84,6 @@ pub(super) async fn run(arguments: &BenchArgs, scenario: Scenario) -> anyhow::Re
         lost: owed.total() + posted.refused + world.queue.dead_letters().len(),
         ..Report::default()
     };
-    report.events_per_second =
-        per(u64::try_from(events.len()).unwrap_or(0) * 1_000, usize::try_from(took.as_millis())?);
     if let Some(tables) = &world.tables {
         report.storage_per_event = Some(per(tables.round_trips(), events.len()));
         report.storage =
@@ -203,10 +202,11 @@ impl Owed {
     }
 }
 
-/// Waits until nothing is owed any more, as `status` tells it.
-async fn settled(world: &World) -> anyhow::Result<Owed> {
+/// Waits until nothing is owed any more, as `status` tells it; whether it had to.
+async fn settled(world: &World) -> anyhow::Result<(Owed, bool)> {
     let (sender, url) = (Sender::default(), format!("{}/api/status?code={KEY}", world.host.url()));
     let until = Instant::now() + PATIENCE;
+    let mut waited = false;
     loop {
         let request = http::Request::get(&url).body(Bytes::new())?;
         let answer = sender.send(request).await.map_err(anyhow::Error::msg)?;
@@ -215,8 +215,9 @@ async fn settled(world: &World) -> anyhow::Result<Owed> {
         let count = |name: &str| status.get(name).and_then(Json::as_u64).and_then(|count| usize::try_from(count).ok());
         let owed = Owed { owed: count("owed").context("owed")?, parked: count("parked").context("parked")? };
         if owed.owed == 0 || Instant::now() >= until {
-            return Ok(owed);
+            return Ok((owed, waited));
         }
+        waited = true;
         sleep(ASK).await;
     }
 }
