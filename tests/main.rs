@@ -24,6 +24,7 @@ mod ledger;
 mod mutations;
 mod process;
 mod readme;
+mod reconcile;
 mod serve;
 mod servicebus;
 mod support;

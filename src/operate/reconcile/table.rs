@@ -271,7 +271,9 @@ pub fn parents_first<'a>(lookups: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Vec<
     let mut order = Vec::with_capacity(waiting.len());
     while let Some(next) = waiting.iter().min_by_key(|(_, parents)| parents.len()).map(|(table, _)| *table) {
         waiting.remove(next);
-        waiting.values_mut().for_each(|parents| drop(parents.remove(next)));
+        for parents in waiting.values_mut() {
+            parents.remove(next);
+        }
         order.push(next);
     }
     order
