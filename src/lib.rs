@@ -30,7 +30,7 @@
 //!   claiming::claim      Ledger::claim: Acquired | Duplicate | Busy | IdReused
 //!   domain::merge::plan  Write | Delete | LateDelete | Stale
 //!   write::write         address, precondition, PATCH; the 412 race; what a refusal leads to
-//!   work::ready          before each request: gate, lease, deadline
+//!   work::ready          before each request: a place at the gate, what other instances heard, lease, deadline
 //!   domain::merge::advance  what is known of the row afterwards
 //!   Ledger::finish       outcome and versions recorded, row freed: one transaction
 //! host::answer         status and JSON
@@ -46,11 +46,11 @@
 //! | [`dataverse`] | the Web API: requests, bodies, errors, metadata |
 //! | [`tables`] | a thin client of Azure Table Storage |
 //! | [`identity`] | tokens |
-//! | [`outbound`] | one outbound call: transport, retry, the `Retry-After` gate |
+//! | [`outbound`] | one outbound call: transport, retry, the gate and its governor |
 //! | [`host`] | the Functions host's inbound protocol; knows no function |
 //! | [`functions`] | one file per function; knows no HTTP server |
 //! | [`config`] | environment and `sync.toml`; every problem at once |
-//! | [`operate`] | what people do with a running system: `doctor`'s checks |
+//! | [`operate`] | what people do with a running system: `doctor`'s checks, history, parked events, pause, status, sweeps |
 //! | [`app`] | the composition root |
 //! | [`cli`] | the command line: arguments and printing |
 //! | [`telemetry`], [`clock`], [`chance`], [`secret`] | logs, time, randomness, secrets |

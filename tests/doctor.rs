@@ -9,6 +9,7 @@ use dataverse_sync::operate::doctor::{Check, Status};
 use dataverse_sync::sim::dataverse::sample::sample_schema;
 use dataverse_sync::sim::dataverse::schema::{KeyStatus, Schema, TableDef};
 use dataverse_sync::sim::dataverse::{Environment, Settings, serve};
+use dataverse_sync::sim::host::{BrokerSettings, Queue, QueueSettings, serve_broker};
 use dataverse_sync::sim::http::{self as sim_http, Reply, Server};
 use dataverse_sync::sim::tables::{self, TableService};
 use serde_json::{Value, json};
@@ -82,7 +83,7 @@ fn good() -> Setup {
         files: functions.into_iter().map(|path| (path.clone(), repository(&format!("functions/{path}")))).collect(),
     };
     setup.set("SYNC_QUEUE", "dataverse-events");
-    setup.set("ServiceBus__fullyQualifiedNamespace", "example.servicebus.windows.net");
+    setup.set("ServiceBus", "Endpoint={bus};SharedAccessKeyName=n;SharedAccessKey=a2V5;UseDevelopmentEmulator=true");
     setup.set("TARGET_AUTH", "none");
     setup.set("SOURCE_AUTH", "none");
     setup.files.insert("dataverse-sync".to_owned(), "the binary".to_owned());
@@ -147,7 +148,13 @@ async fn checks(setup: Setup) -> Vec<Check> {
         storage.url(),
         tables::DEVELOPMENT_ACCOUNT
     );
+    let queue = Queue::new(QueueSettings::default());
+    let queues = BTreeMap::from([("dataverse-events".to_owned(), queue)]);
+    let bus = serve_broker(queues, BrokerSettings::default(), 0).await.unwrap();
     let mut settings = setup.settings;
+    for value in settings.values_mut() {
+        *value = value.replace("{bus}", &format!("sb://{}", bus.address));
+    }
     let mut default = |name: &str, value: String| {
         let value = settings.remove(name).unwrap_or(value);
         settings.insert(name.to_owned(), value.replace("{storage}", &storage.url()));
@@ -189,7 +196,9 @@ async fn a_good_setup_is_all_ok() {
     let checks = checks(good()).await;
     let not_ok: Vec<_> = checks.iter().filter(|check| check.status != Status::Ok).collect();
     assert_eq!(not_ok, Vec::<&Check>::new());
-    for name in ["settings", "mapping", "host.json", "function queue", "queue settings", "ledger", "target token"] {
+    for name in
+        ["settings", "mapping", "host.json", "function queue", "queue settings", "ledger", "queue", "target token"]
+    {
         assert!(checks.iter().any(|check| check.name == name), "{name}");
     }
     for name in
@@ -296,6 +305,12 @@ async fn keys_and_flags_of_the_target_are_found() {
     .await;
     let elastic = |s: &mut Setup| s.toml("[tables.account]", "[tables.account]\n[tables.new_reading]");
     finds(elastic, (Fail, "target table new_reading", "is an elastic table", "remove [tables.new_reading]")).await;
+    let external = |s: &mut Setup| table(&mut s.target.schema, "account").external = true;
+    finds(external, (Fail, "target table account", "is a virtual table", "remove [tables.account]")).await;
+    let source = |s: &mut Setup| table(&mut s.source.schema, "account").external = true;
+    finds(source, (Fail, "source table account", "is a virtual table", "raises no event")).await;
+    let source = |s: &mut Setup| table(&mut s.source.schema, "account").elastic = true;
+    finds(source, (Warn, "source table account", "is an elastic table", "register its steps on Upsert")).await;
     let no_etags = |s: &mut Setup| table(&mut s.target.schema, "contact").optimistic_concurrency = false;
     finds(no_etags, (Fail, CONTACT, "guard = \"etag\"", "guard = \"lease\"")).await;
     let alone = |s: &mut Setup| s.toml("\"ensure\"\n", "\"ensure\"\nnew_other = \"skip\"\n");
@@ -345,8 +360,12 @@ async fn functions_that_the_host_would_not_run_are_found() {
     finds(in_clone, (Warn, "function health", "where the host does not look", "beside host.json")).await;
     let text = |s: &mut Setup| s.manifest("queue", "\"binary\"", "\"string\"");
     finds(text, (Fail, "function queue", "dataType of the trigger is \"string\"", "copy functions/*")).await;
-    let unconnected = |s: &mut Setup| s.unset("ServiceBus__fullyQualifiedNamespace");
+    let unconnected = |s: &mut Setup| s.unset("ServiceBus");
     finds(unconnected, (Fail, "queue settings", "neither ServiceBus nor", "set one of them")).await;
+    let few = |s: &mut Setup| s.toml("version = 1\n", "version = 1\n[limits]\ndeliveries_max = 12\n");
+    finds(few, (Fail, "queue", "gives a message up after 10", "deliveries_max = 10")).await;
+    let absent = |s: &mut Setup| s.set("SYNC_QUEUE", "other");
+    finds(absent, (Fail, "queue", "no such queue", "create it")).await;
     finds(|s| s.unset("SYNC_QUEUE"), (Fail, "queue settings", "SYNC_QUEUE is not set", "dataverse-events")).await;
 }
 

@@ -16,12 +16,16 @@ mod dataverse_client;
 mod demo;
 mod doctor;
 mod engine;
+mod handover;
 mod host;
 mod inbox;
+mod infra;
 #[cfg(unix)]
 mod killed;
 mod ledger;
 mod mutations;
+mod package;
+mod people;
 mod process;
 mod readme;
 mod reconcile;

@@ -39,13 +39,17 @@ fn holds(suite: &str, test: &str) -> bool {
     let (modules, name) = test.rsplit_once("::").unwrap();
     let root = if suite == "lib" { "src" } else { "tests" };
     let path = modules.replace("::", "/");
-    let listed = modules.strip_prefix("ledger::stores::").map(|_| {
+    let suite_of_stores =
+        ["ledger", "inbox"].into_iter().find(|folder| modules.starts_with(&format!("{folder}::stores::")));
+    let listed = suite_of_stores.map(|folder| {
         // one test per case and store: made by a macro from a list
-        let list = read("tests/ledger/stores.rs");
+        let list = read(format!("tests/{folder}/stores.rs"));
         list.lines().any(|line| line.trim() == name)
     });
-    let files = if listed.is_some() {
-        vec!["tests/ledger/cases.rs".to_owned()]
+    let files: Vec<String> = if let Some(folder) = suite_of_stores {
+        ["cases", "due", "handover", "owed", "parked", "purge", "system"]
+            .map(|f| format!("tests/{folder}/{f}.rs"))
+            .into()
     } else {
         let outer = path.strip_suffix("/tests").unwrap_or(&path);
         [&path, outer].iter().flat_map(|path| [format!("{root}/{path}.rs"), format!("{root}/{path}/mod.rs")]).collect()
@@ -86,5 +90,22 @@ fn mutations_have_names_reasons_and_the_rules_they_break() {
         assert!(!why.is_empty() && !rules.is_empty(), "{id}");
         assert!(rules.iter().all(|rule| known.contains(rule)), "{id}: {rules:?}");
         assert!(ids.insert(id.clone()), "two mutations are called {id}");
+    }
+}
+
+#[test]
+fn the_protocols_own_mutations_are_in_the_catalogue() {
+    let ids: BTreeSet<String> = catalogue().into_iter().map(|mutation| mutation.id).collect();
+    let page = read("tests/README.md");
+    let table = page.split("| mutation in PROTOCOL | entries |").nth(1).unwrap();
+    let rows: Vec<&str> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() >= 25, "{rows:?}");
+    for row in rows {
+        let entries = row.trim_matches('|').split('|').next_back().unwrap();
+        let named: Vec<&str> = entries.split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "{row}");
+        for id in named {
+            assert!(ids.contains(id), "tests/README.md names {id}, which is no mutation");
+        }
     }
 }

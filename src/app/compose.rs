@@ -230,7 +230,8 @@ pub fn environment(
             Arc::new(EnvironmentTokens { tokens: tokens(base, credential), resource: url.origin().to_owned() })
         }
     };
-    let gate = Gate::new(Arc::clone(&base.clock), u32::try_from(limits.max_in_flight).unwrap_or(u32::MAX));
+    let in_flight = u32::try_from(limits.max_in_flight).unwrap_or(u32::MAX);
+    let gate = Gate::of(url.host(), Arc::clone(&base.clock), in_flight, limits.request_timeout);
     let transport = Gated::new(Arc::clone(&base.transport), gate.clone(), Arc::clone(&base.clock));
     let client_limits = ClientLimits { request_timeout: limits.request_timeout, ..ClientLimits::default() };
     let client = Dataverse::new(url, authorize, Arc::new(transport), Arc::clone(&base.clock), client_limits);

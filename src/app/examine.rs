@@ -1,14 +1,16 @@
 //! `doctor`: settings, files and environments brought to the checks of [`crate::operate::doctor`], in the order in which
 //! they depend on each other. Checks nothing itself.
 
-use super::compose::{self, Base};
+use super::compose::{self, Base, Records};
 use crate::config::settings::{LedgerStore, QueueSettings};
 use crate::config::{self, ConfigProblems, Settings};
 use crate::dataverse::read::Identity;
 use crate::domain::mapping::{Limits, Mapping};
 use crate::operate::doctor::environment::{self, Side};
-use crate::operate::doctor::{Check, Status, host_json, ledger, manifests, target};
+use crate::operate::doctor::{Check, Status, host_json, ledger, manifests, queue as bus, target};
+use crate::servicebus::Admin;
 use crate::sync::environment::Environment;
+use crate::sync::strangers::Pinned;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -27,7 +29,7 @@ pub async fn examine(base: &Base, values: &BTreeMap<String, String>, root: &Path
     match &settings {
         Some(settings) => checks.extend(reached(base, settings, mapping.as_ref()).await),
         None => {
-            let names = ["ledger", "target token", "target connection", "organizations"];
+            let names = ["ledger", "queue", "target token", "target connection", "organizations"];
             checks.extend(names.map(|name| Check::skipped(name, NO_SETTINGS)));
             checks.extend(target::skipped(mapping.as_ref(), NO_SETTINGS));
         }
@@ -77,6 +79,7 @@ fn queue(values: &BTreeMap<String, String>, settings: Option<&QueueSettings>) ->
 async fn reached(base: &Base, settings: &Settings, mapping: Option<&Mapping>) -> Vec<Check> {
     let mut checks = vec![ledger_of(base, settings).await];
     let limits = mapping.map_or_else(Limits::default, |mapping| mapping.limits.clone());
+    checks.push(queue_of(base, settings, &limits).await);
     let open = |environment| compose::environment(base, environment, &settings.identity, &limits);
     let target = Some(open(&settings.target));
     let (found, target) = connect(base, Side::Target, target).await;
@@ -84,7 +87,12 @@ async fn reached(base: &Base, settings: &Settings, mapping: Option<&Mapping>) ->
     let (found, source) = connect(base, Side::Source, settings.source.as_ref().map(open)).await;
     checks.extend(found);
     let identity = |connected: &Option<(Environment, Identity)>| connected.as_ref().map(|(_, identity)| *identity);
-    checks.push(environment::organizations(identity(&target), identity(&source), &settings.source_organizations));
+    let (to, from, ours) = (identity(&target), identity(&source), &settings.source_organizations);
+    checks.push(environment::organizations(to, from, ours));
+    if let (LedgerStore::Table(_), Ok(records)) = (&settings.ledger.store, Records::open(base, settings)) {
+        let pinned = Pinned::read(&records.system(base, limits.clock_skew)).await;
+        checks.push(environment::pinned(&pinned, ours, from, to));
+    }
     checks.extend(match (mapping, &target) {
         (Some(mapping), Some((target, _))) => {
             let source = source.as_ref().map(|(source, _)| source);
@@ -94,6 +102,13 @@ async fn reached(base: &Base, settings: &Settings, mapping: Option<&Mapping>) ->
         (mapping, None) => target::skipped(mapping, "the target must be reached first"),
     });
     checks
+}
+
+async fn queue_of(base: &Base, settings: &Settings, limits: &Limits) -> Check {
+    match compose::queue_client(base, settings) {
+        Ok(client) => bus::queue(client.map(Admin::new).as_ref(), limits.deliveries_max).await,
+        Err(error) => Check::fail("queue", format!("{error:#}"), "correct the connection"),
+    }
 }
 
 async fn ledger_of(base: &Base, settings: &Settings) -> Check {

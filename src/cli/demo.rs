@@ -14,6 +14,7 @@ mod world;
 use self::plan::Plan;
 use self::progress::{Progress, Shown};
 use self::story::Story;
+use self::trouble::Aimed;
 use self::verdict::Verdict;
 use self::world::World;
 use super::Trouble;
@@ -86,19 +87,20 @@ async fn run(
         }
     };
     let ended = tokio::select! {
-        ended = story(plan, &world, progress) => ended,
-        () = told => Ok(()),
+        ended = story(plan, &world, progress, naive) => ended,
+        () = told => Ok(Aimed::default()),
     };
     progress.end();
-    ended?;
-    let verdict = Verdict::of(&world, naive, plan.seed);
-    Ok(verdict)
+    Ok(Verdict::of(&world, naive, plan.seed, ended?))
 }
 
+/// Scenes that are repeated, and how often at most, until there was a race and a placeholder.
+const ENCORE: Duration = Duration::from_millis(400);
+const ENCORES_MAX: usize = 60;
 /// How often it is looked whether something is still owed.
 const LOOK: Duration = Duration::from_millis(200);
 
-async fn story(plan: &Plan, world: &World, progress: &Progress) -> anyhow::Result<()> {
+async fn story(plan: &Plan, world: &World, progress: &Progress, naive: bool) -> anyhow::Result<Aimed> {
     let mut story = Story::new(plan, &world.source, &world.deliveries, &world.currencies);
     progress.say("Accounts and products come into being.");
     story.opening().await?;
@@ -106,12 +108,18 @@ async fn story(plan: &Plan, world: &World, progress: &Progress) -> anyhow::Resul
     progress.say("Contacts and orders come, are changed by several people at once, and some are deleted.");
     trouble::faults(plan, world);
     let writers = try_join_all((0..plan.writers).map(|number| story.write(number)));
-    let outage = async {
-        trouble::outage(plan, world, progress).await;
-        anyhow::Ok(())
-    };
     let throttle = trouble::throttle(plan, world, &story, progress);
-    tokio::try_join!(writers, throttle, trouble::kill(plan, world, progress), outage)?;
+    let outage = trouble::outage(plan, world, &story, progress);
+    let kills = trouble::kills(plan, world, &story, progress);
+    let (_, throttle, outage, ()) = tokio::try_join!(writers, throttle, outage, kills)?;
+    story.finale()?;
+    for number in 0..ENCORES_MAX {
+        if naive || world.races() > 0 && world.placeholders() > 0 {
+            break;
+        }
+        story.encore(number)?;
+        sleep(ENCORE).await;
+    }
     progress.say("No more changes. Waiting for the rest.");
     let rest = async {
         world.source.idle().await;
@@ -125,7 +133,7 @@ async fn story(plan: &Plan, world: &World, progress: &Progress) -> anyhow::Resul
     if timeout(plan.patience, rest).await.is_err() {
         progress.say("The rest takes too long.");
     }
-    Ok(())
+    Ok(Aimed { throttle, outage })
 }
 
 fn shown(world: &World) -> Shown {

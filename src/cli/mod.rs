@@ -7,9 +7,11 @@
 mod demo;
 mod doctor;
 mod history;
+mod package;
 mod parked;
 mod pause;
 mod place;
+mod placeholders;
 mod reconcile;
 mod serve;
 
@@ -60,10 +62,14 @@ pub enum Command {
     /// Work on parked events: list, show, replay, discard
     #[command(subcommand)]
     Parked(parked::Command),
+    /// List rows of the target that are placeholders and wait for their own event for longer than an hour
+    Placeholders(placeholders::Arguments),
     /// Store events instead of applying them, of one table or of all, until `resume`
     Pause(pause::Arguments),
     /// Apply again what `pause` had stored
     Resume(pause::Arguments),
+    /// Build the folder or zip that is deployed, and refuse what the host would refuse
+    Package(package::Arguments),
     /// Compare source and target, and mend what differs
     ///
     /// Without --full, what has changed at the source since the last run; the first time all rows. Each difference goes through
@@ -103,8 +109,10 @@ fn run(command: Command, environment: &BTreeMap<String, String>) -> Result<(), T
         Command::Doctor(arguments) => doctor::doctor(&arguments, environment),
         Command::History(arguments) => history::show(&arguments, environment),
         Command::Parked(command) => parked::parked(&command, environment),
+        Command::Placeholders(arguments) => placeholders::list(&arguments, environment),
         Command::Pause(arguments) => pause::pause(&arguments, environment),
         Command::Resume(arguments) => pause::resume(&arguments, environment),
+        Command::Package(arguments) => package::package(&arguments, environment),
         Command::Reconcile(arguments) => reconcile::reconcile(&arguments, environment),
     }
 }

@@ -68,7 +68,7 @@ pub struct ShowArguments {
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct Many {
     /// The ids that `parked list` shows
-    #[arg(required_unless_present_any = ["reason", "table", "all"], conflicts_with_all = ["reason", "table", "all"])]
+    #[arg(conflicts_with_all = ["reason", "table", "all"])]
     ids: Vec<String>,
     #[command(flatten)]
     filter: Filter,
@@ -161,6 +161,13 @@ impl Verb {
 }
 
 async fn treat(many: &Many, stores: &Stores, verb: Verb) -> Result<(), Trouble> {
+    let chosen = !many.ids.is_empty() || many.all || many.filter != Filter::default();
+    if !chosen {
+        let verb = verb.name();
+        return Err(Trouble::Wrong(anyhow!(
+            "which events? `parked list` shows their ids: parked {verb} <id>...; or several by --reason, --table or --all"
+        )));
+    }
     let mut more = false;
     let ids = if many.ids.is_empty() {
         let listing = parked::list(&stores.inbox, &(&many.filter).into(), parked::ENTRIES_MAX).await?;

@@ -2,11 +2,10 @@
 
 use super::Trouble;
 use crate::app::compose::{self, Base, Records};
-use crate::app::{App, End, Engine, HostSettings, log_panics, stop_signals};
+use crate::app::{App, End, Engine, HostSettings, Running, log_panics, stop_signals};
 use crate::clock::{Clock, SystemClock};
 use crate::config::settings::LoggingSettings;
 use crate::config::{self, Settings};
-use crate::functions::Running;
 use crate::telemetry::{self, LogFormat};
 use anyhow::{Context, anyhow};
 use std::collections::BTreeMap;

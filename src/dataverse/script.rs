@@ -233,5 +233,7 @@ pub(crate) fn every_kind() -> TableSchema {
         links: Vec::new(),
         optimistic_concurrency: true,
         elastic: false,
+        external: false,
+        files: std::collections::BTreeSet::new(),
     }
 }

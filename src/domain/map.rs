@@ -9,9 +9,10 @@ mod values;
 mod tests;
 
 use super::event::{ChangeEvent, Operation};
-use super::mapping::{Mapping, TableMap};
+use super::mapping::{Identity, Mapping, TableMap};
 use super::schema::{ColumnKind, ColumnSchema, TableSchema};
-use super::value::{Columns, RowRef};
+use super::value::{Columns, KeyPart, RowRef, Value};
+use std::collections::BTreeMap;
 
 /// An event in the target's terms.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,6 +115,23 @@ pub fn map_columns(mapping: &Mapping, table: &TableMap, schema: &TableSchema, ev
         }
     }
     mapped
+}
+
+/// A value of the target's column as part of a key; `None` if it is none: null, blank, or no value of that type.
+#[must_use]
+pub fn key_of(schema: &TableSchema, column: &str, value: &Value) -> Option<KeyPart> {
+    identity::typed(schema.columns.get(column).map(|column| column.kind), value)
+}
+
+/// The identity key of a row of `table` by its columns (source names); `None` if a part is missing or unusable.
+#[must_use]
+pub fn key_in(table: &TableMap, schema: &TableSchema, columns: &Columns) -> Option<BTreeMap<String, KeyPart>> {
+    let Identity::Key(parts) = &table.identity else { return None };
+    let part = |column: &String| {
+        let value = columns.get(table.columns.source_name(column)?)?;
+        Some((column.clone(), identity::value_part(table, schema, column, value)?))
+    };
+    parts.iter().map(part).collect()
 }
 
 /// Where a source column goes.

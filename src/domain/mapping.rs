@@ -47,6 +47,8 @@ pub struct TableMap {
     pub parents: Parents,
     /// What a delete does.
     pub deletes: Deletes,
+    /// Deletes within [`Limits::deletes_window`] before the fuse blows, if this table has a number of its own; 0: no fuse.
+    pub deletes_max: Option<u32>,
     /// Which operations are synchronised.
     pub operations: BTreeSet<OperationKind>,
     /// Primary name of placeholders of this table.
@@ -76,6 +78,7 @@ impl TableMap {
             read: ReadFrom::Event,
             parents: Parents::OnMissing,
             deletes: Deletes::Delete,
+            deletes_max: None,
             operations: BTreeSet::from([Create, Update, Delete, Link]),
             placeholder_name: "(awaiting sync)".to_owned(),
             placeholder_set: BTreeMap::new(),
@@ -273,6 +276,11 @@ pub struct Limits {
     pub deliveries_max: u32,
     /// Age before an event is parked. Default 7 d, 1 s to 365 d.
     pub age_max: Duration,
+    /// Deletes of one table that one instance makes within `deletes_window` before the fuse blows and further ones are parked.
+    /// Default 1 000, 0 (no fuse) to 1 000 000.
+    pub deletes_max: u32,
+    /// The window of `deletes_max`, and how long no delete may come before a blown fuse closes. Default 10 min, 1 s to 7 d.
+    pub deletes_window: Duration,
     /// How long event ids are kept. Default 14 d, 1 s to 3 650 d; at least `age_max`.
     pub dedup_window: Duration,
     /// How long tombstones are kept. Default 180 d, 1 s to 36 500 d; at least `dedup_window`.
@@ -294,6 +302,8 @@ impl Default for Limits {
             attempts_max: 50,
             deliveries_max: 10,
             age_max: days(7),
+            deletes_max: 1_000,
+            deletes_window: seconds(600),
             dedup_window: days(14),
             tombstones: days(180),
         }

@@ -314,6 +314,7 @@ pub fn advance(state: &RowState, version: &Version, done: &Done<'_>, groups: &dy
             next.target = None;
             next.target_etag = None;
             next.exists = false;
+            (next.key, next.wanted) = (None, None);
             forget_taken(&mut next);
         }
         Done::Cleared(clear) => {

@@ -3,10 +3,14 @@
 
 mod stored;
 
-use super::value::Columns;
+use super::digest;
+use super::value::{Columns, Value};
 use super::version::{Rank, Scale, Stamp, Version};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
+
+/// The one column of a many-to-many link.
+pub const LINKED: &str = "linked";
 
 /// The memory of one target row. `Default` is a row that was never seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +40,12 @@ pub struct RowState {
     pub exists: bool,
     /// Since when the row is only a placeholder that no event has hydrated, in milliseconds.
     pub placeholder_ms: Option<i64>,
+    /// The partition of the key value that the target's row has by our last write; only of rows known by a key.
+    pub key: Option<String>,
+    /// The row's history is kept in this other partition; whoever comes here goes there.
+    pub moved: Option<String>,
+    /// The partition of a key value that an event of this row waits for, because another row has it.
+    pub wanted: Option<String>,
 }
 
 /// One column as it was last written.
@@ -66,10 +76,24 @@ impl RowState {
             || self.born.as_ref().is_some_and(|born| born.outlives(tombstone) && version >= born)
     }
 
+    /// Whether nothing was ever finished on the row.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        self.columns.is_empty() && self.tombstone.is_none() && self.born.is_none() && self.target.is_none()
+    }
+
     /// What was last written to a column, unless a delete has taken it away since.
     #[must_use]
     pub fn written(&self, column: &str) -> Option<&Written> {
         self.columns.get(column).filter(|written| self.is_alive(&written.version))
+    }
+
+    /// Since when this is a many-to-many link that is not there (its row has no other column, and no GUID): what a
+    /// tombstone is to a row. Milliseconds, when the unlink arrived.
+    #[must_use]
+    pub fn unlinked_ms(&self) -> Option<i64> {
+        let written = self.columns.get(LINKED).filter(|_| self.columns.len() == 1 && self.target.is_none())?;
+        (written.digest == digest::value(&Value::Bool(false))).then_some(written.version.arrival_ms)
     }
 
     /// Whether the last thing that happened to the row is a delete.

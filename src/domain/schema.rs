@@ -1,6 +1,6 @@
 //! The target's metadata as data: what can be written where, under which names. Filled by `dataverse/metadata`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One table of an environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,10 @@ pub struct TableSchema {
     pub optimistic_concurrency: bool,
     /// Elastic tables replace the whole row on upsert: not supported for partial writes.
     pub elastic: bool,
+    /// Virtual tables keep their rows elsewhere, under rules that nobody here knows: not supported.
+    pub external: bool,
+    /// File and image columns: never synchronised.
+    pub files: BTreeSet<String>,
 }
 
 impl TableSchema {

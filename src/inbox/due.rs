@@ -201,6 +201,7 @@ impl Counts {
     fn add(&mut self, shelf: Shelf, stored: &Stored, now_ms: i64) {
         match shelf {
             Shelf::Parked => self.parked += 1,
+            Shelf::Placeholder => {}
             Shelf::Due => {
                 self.owed += 1;
                 let entry = stored.text.as_deref().and_then(|text| serde_json::from_str::<Entry>(text).ok());

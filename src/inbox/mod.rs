@@ -18,6 +18,7 @@ pub mod error;
 mod handover;
 pub mod memory;
 mod parked;
+mod placeholders;
 pub mod store;
 pub mod table;
 
@@ -26,4 +27,5 @@ pub use entry::{Entry, Name, Parked, Raw, RawFacts};
 pub use error::InboxError;
 pub use handover::HandedOver;
 pub use parked::{ParkedFilter, ParkedPage};
+pub use placeholders::{Placeholder, Placeholders};
 pub use store::Slip;

@@ -4,13 +4,15 @@
 use super::error::InboxError;
 use async_trait::async_trait;
 
-/// The two kinds of entries.
+/// The kinds of entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Shelf {
     /// To be tried again: `due:{shard}`.
     Due,
     /// Needs a person: `parked:{shard}`.
     Parked,
+    /// A row that waits for its event: `placeholder:{shard}`.
+    Placeholder,
 }
 
 impl Shelf {
@@ -20,6 +22,7 @@ impl Shelf {
         match self {
             Self::Due => "due",
             Self::Parked => "parked",
+            Self::Placeholder => "placeholder",
         }
     }
 }

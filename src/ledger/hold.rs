@@ -14,7 +14,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 /// Not the key of any event: reads of a hold ask for the row alone.
-const NO_EVENT: &str = "event:";
+pub(super) const NO_EVENT: &str = "event:";
 
 /// A row that is ours for a while, without an event.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ mod held;
 pub mod hold;
 pub mod judge;
 pub mod memory;
+mod moved;
 pub mod owed;
 pub mod parked;
 mod probe;

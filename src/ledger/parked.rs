@@ -71,6 +71,14 @@ impl<T> Amend<T> {
     }
 }
 
+impl Claim {
+    /// Whether a person had this event run again.
+    #[must_use]
+    pub fn is_replay(&self) -> bool {
+        self.event.record.replays > 0
+    }
+}
+
 impl Ledger {
     /// Ends claimed work as parked: row freed with its state as it was, payload kept, one transaction. `sent` as in
     /// [`Ledger::give_up`]. One round trip.

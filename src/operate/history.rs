@@ -20,6 +20,8 @@ use uuid::Uuid;
 
 /// Events shown of one row.
 pub const EVENTS_MAX: usize = 10_000;
+/// How far a key value is followed.
+const MOVES_MAX: usize = 4;
 /// Partitions looked into for a row that is known by a key.
 const CANDIDATES_MAX: usize = 64;
 
@@ -148,7 +150,14 @@ pub async fn history(
     let mut first = None;
     for row in rows {
         let partition = Partition::of(&name, &row);
-        let (state, events) = ledger.history(partition.key(), EVENTS_MAX.saturating_add(1)).await?;
+        let (mut state, mut events) = ledger.history(partition.key(), EVENTS_MAX.saturating_add(1)).await?;
+        // a key value that was given to the row later leads to the row's history
+        for _ in 0..MOVES_MAX {
+            let Some(home) = state.as_ref().and_then(|row| row.state.moved.clone()) else { break };
+            let (there, more) = ledger.history(&home, EVENTS_MAX.saturating_add(1)).await?;
+            state = there;
+            events.extend(more);
+        }
         let found = told(&partition, state.as_ref(), &events, now_ms);
         if !found.is_empty() {
             return Ok(found);

@@ -3,8 +3,10 @@
 pub mod doctor;
 pub mod handover;
 pub mod history;
+pub mod package;
 pub mod parked;
 pub mod pause;
+pub mod placeholders;
 pub mod reconcile;
 pub mod status;
 pub mod sweep;

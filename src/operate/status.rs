@@ -1,8 +1,8 @@
 //! `status`: what this instance is doing and what all of them owe, in numbers. Holds no row and no secret.
 //!
-//! Bounded: one round trip for what is paused, and one per thousand entries of the inbox, [`SCAN_MAX`] of each kind at most.
+//! Bounded: one round trip for what is paused, one for placeholders, and one per thousand entries of the inbox, [`SCAN_MAX`] of each kind at most.
 
-use super::time;
+use super::{placeholders, time};
 use crate::inbox::{Counts, InboxError};
 use crate::sync::engine::Engine;
 use crate::sync::environment::Environment;
@@ -17,6 +17,8 @@ const SCAN_MAX: usize = 10_000;
 pub struct Status {
     /// The gate before each environment, of this instance.
     pub gate: Sides<GateStatus>,
+    /// The breaker before each environment, of this instance.
+    pub breaker: Sides<BreakerStatus>,
     /// Calls under way, of this instance.
     pub concurrency: Sides<Concurrency>,
     /// Events that wait in the inbox, due or not. One that was moved at this moment may be counted twice.
@@ -29,6 +31,8 @@ pub struct Status {
     pub oldest_due: Option<String>,
     /// Events that need a person.
     pub parked: usize,
+    /// Rows of the target that have been placeholders for an hour or more; a thousand are looked at, at most.
+    pub placeholders: usize,
     /// Entries that cannot be read: a person must look.
     pub unreadable: usize,
     /// There are more entries than were looked at: the numbers are lower bounds.
@@ -59,13 +63,24 @@ pub struct GateStatus {
     pub closed_for_s: f64,
 }
 
+/// How a breaker stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BreakerStatus {
+    /// `closed`, `open` or `probing`.
+    pub state: &'static str,
+    /// How long it lets no other call through, in seconds; 0 if it does.
+    pub shut_for_s: f64,
+}
+
 /// How much is under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Concurrency {
     /// Calls.
     pub in_flight: u32,
-    /// `max_in_flight`.
-    pub max: usize,
+    /// Calls at once that are allowed now.
+    pub limit: u32,
+    /// What that can grow to: `max_in_flight`, or less if the environment advises so.
+    pub max: u32,
 }
 
 /// Looks.
@@ -78,21 +93,24 @@ pub async fn status(engine: &Engine) -> Result<Status, InboxError> {
         Some(inbox) => inbox.counts(parts.clock.now().timestamp_millis(), SCAN_MAX).await?,
         None => Counts::default(),
     };
+    let placeholders = match &parts.inbox {
+        Some(inbox) => placeholders::count(inbox, parts.clock.now().timestamp_millis()).await?,
+        None => 0,
+    };
     let paused = match &parts.system {
         Some(system) => Paused::read(system).await.ok(),
         None => None,
     };
     Ok(Status {
         gate: sides(engine, gate),
-        concurrency: sides(engine, |environment| Concurrency {
-            in_flight: environment.gate.in_flight(),
-            max: parts.mapping.limits.max_in_flight,
-        }),
+        breaker: sides(engine, breaker),
+        concurrency: sides(engine, concurrency),
         owed: counts.owed,
         due: counts.due,
         oldest: counts.oldest_ms.map(time),
         oldest_due: counts.oldest_due_ms.map(time),
         parked: counts.parked,
+        placeholders,
         unreadable: counts.unreadable,
         at_least: counts.at_least,
         paused,
@@ -110,4 +128,14 @@ fn gate(environment: &Environment) -> GateStatus {
         state: if closed.is_some() { "closed" } else { "open" },
         closed_for_s: closed.unwrap_or_default().as_secs_f64(),
     }
+}
+
+fn breaker(environment: &Environment) -> BreakerStatus {
+    let view = environment.gate.view();
+    BreakerStatus { state: view.breaker, shut_for_s: view.breaker_for.unwrap_or_default().as_secs_f64() }
+}
+
+fn concurrency(environment: &Environment) -> Concurrency {
+    let view = environment.gate.view();
+    Concurrency { in_flight: view.in_flight, limit: view.limit, max: view.limit_max }
 }

@@ -9,50 +9,50 @@
 //! nothing twice is worked on here, and so is everything else while Service Bus cannot be reached: what is owed must not
 //! depend on the queue. A row with much to do is worked on here as well, since its events go one after the other anyway.
 //!
-//! **Fair.** A shard is gone through once, in windows of its oldest: tables take turns, then rows, and a row gets only
-//! so many turns per window ([`turns`]). The cursor goes on behind whatever failed, and what failed is moved away, for
-//! longer each time, until it is parked: no number of poisoned entries stands before the others.
+//! **Fair.** What is worked on here is chosen among the oldest 5 000 entries of a shard: tables take turns, then rows, and
+//! neither gets more than its share at once ([`turns`]). What failed is moved away, for longer each time, until it is
+//! parked, and the rest of its row waits: poisoned entries do not stand before the others.
 
 mod turns;
+mod work;
 
 use super::handover;
 use crate::chance;
 use crate::clock::Clock;
 use crate::domain::mapping::Limits;
-use crate::domain::outcome::Outcome;
 use crate::inbox::entry::SHARDS;
 use crate::inbox::{Entry, HandedOver, Inbox, InboxError, Slip};
 use crate::ledger::purge::{Expiring, PurgeRequest, Purged, ScanStart, purge};
 use crate::ledger::system::{Leased, System};
-use crate::servicebus::Sender;
+use crate::servicebus::{Sender, ServiceBusError};
+use crate::sync::HandleEvent;
 use crate::sync::engine::Engine;
-use crate::sync::{HandleEvent, Owed};
 use futures_util::{StreamExt, stream};
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::Semaphore;
-use turns::{Row, turns};
+use turns::{Choice, Row, Share, all_rows};
 
 /// Entries of the first look. If there are more, each shard looks by itself.
 const LOOK_ENTRIES: usize = 256;
-/// Entries of one window of a shard: all windows together are some 8 000 entries, about 5 MiB.
+/// Entries of a shard that are handed over in one go.
 const WINDOW_ENTRIES: usize = 256;
-/// Entries of one row that have their turn in one window.
-const ROW_ENTRIES: usize = 16;
+/// Pages of entries that are looked through for what is worked on here.
+const PAGE_ENTRIES: usize = 1_000;
+const PAGES_MAX: usize = 5;
+/// Entries that have their turn at once: of a row, a table, a shard. All shards together, with the pages they are chosen
+/// from, are some 40 MiB at most.
+const SHARE: Share = Share { of_row: 32, of_table: 256, of_all: 1_024 };
 /// Events worked on side by side; the gate before the target narrows it further.
-const EVENTS_AT_ONCE: usize = 16;
+const EVENTS_AT_ONCE: usize = 32;
 /// Entries moved and sent together: what one request to Service Bus carries.
 const HANDED_AT_ONCE: usize = 100;
 /// How long an entry that was handed over is left alone: what a message may wait in the queue, and the work on it.
 const HANDED_FOR: Duration = Duration::from_secs(300);
 /// Hand-overs of an entry that may come to nothing before the sweep works on it itself.
 const HANDED_MAX: u32 = 2;
-/// First and longest pause after an entry could not be worked on.
-const FAILED_MIN: Duration = Duration::from_secs(30);
-const FAILED_MAX: Duration = Duration::from_secs(900);
 /// Longest sweep: the timer ticks every minute.
 const BUDGET: Duration = Duration::from_secs(45);
 /// Records that one sweep's purge looks at.
@@ -74,6 +74,8 @@ pub struct Swept {
     pub paused: usize,
     /// Entries that could not be worked on: they are due again later.
     pub failed: usize,
+    /// Those of them that could not even be moved.
+    pub stuck: usize,
     /// Records purged.
     pub purged: usize,
 }
@@ -93,6 +95,7 @@ impl AddAssign for Swept {
         self.settled += other.settled;
         self.paused += other.paused;
         self.failed += other.failed;
+        self.stuck += other.stuck;
         self.purged += other.purged;
     }
 }
@@ -125,8 +128,8 @@ struct Run<'a> {
     inbox: &'a Inbox,
     invocation: &'a str,
     deadline: Duration,
-    /// Places for events that are worked on, over all shards.
-    places: Semaphore,
+    /// Rows of one shard that are worked on side by side.
+    places: AtomicUsize,
     /// Service Bus was not there when it was asked.
     queue_is_away: AtomicBool,
 }
@@ -169,7 +172,7 @@ impl Sweeper {
             inbox,
             invocation,
             deadline: self.0.clock.monotonic().saturating_add(BUDGET),
-            places: Semaphore::new(EVENTS_AT_ONCE),
+            places: AtomicUsize::new(1),
             queue_is_away: AtomicBool::new(false),
         };
         let mut swept = Swept::default();
@@ -194,6 +197,13 @@ impl Sweeper {
             }
         }
         if !self.is_over(&run) {
+            match self.0.engine.look_after_placeholders().await {
+                Ok(0) => {}
+                Ok(waiting) => {
+                    tracing::warn!(waiting, "placeholders still wait for their rows; `placeholders` lists them")
+                }
+                Err(error) => tracing::warn!(%error, "placeholders were not looked at"),
+            }
             match self.purge(run.deadline).await {
                 Ok(purged) => swept.purged = purged.events + purged.rows,
                 Err(error) => tracing::warn!(error, "the purge did not get on"),
@@ -240,22 +250,27 @@ impl Sweeper {
                 return Swept { failed: 1, ..swept };
             }
         };
-        let (is_all, mut next, mut after) = (all.is_some(), all, None::<Slip>);
+        let known = all.map(|all| {
+            let mut choice = Choice::new(SHARE);
+            all.into_iter().for_each(|(slip, entry)| choice.offer(slip, entry));
+            (choice.rows(), true)
+        });
+        let (mut next, mut behind) = (known, None);
         while !self.is_over(run) {
-            let window = match next.take() {
-                Some(known) => known,
-                None => match run.inbox.due_in(shard, now_ms, WINDOW_ENTRIES, after.as_ref()).await {
-                    Ok(window) => window,
-                    Err(error) => {
-                        tracing::warn!(%error, shard, "the rest of the shard cannot be read");
-                        break;
-                    }
-                },
+            let looked = match next.take() {
+                Some(known) => Ok(known),
+                None => self.look(run, now_ms, shard, &mut behind).await,
             };
-            after = window.last().map(|(slip, _)| slip.clone());
-            let is_last = is_all || window.len() < WINDOW_ENTRIES;
-            swept += self.window(run, window).await;
-            if is_last {
+            let (rows, is_all) = match looked {
+                Ok(looked) => looked,
+                Err(error) => {
+                    tracing::warn!(%error, shard, "the rest of the shard cannot be read");
+                    break;
+                }
+            };
+            let round = self.rows(run, rows).await;
+            swept += round;
+            if is_all || round.stuck > 0 {
                 break;
             }
         }
@@ -265,10 +280,40 @@ impl Sweeper {
         swept
     }
 
-    /// Entries of one shard: handed over, or worked on.
-    async fn window(&self, run: &Run<'_>, entries: Vec<(Slip, Entry)>) -> Swept {
-        let (mut swept, entries) = self.without_paused(entries).await;
-        let rows = turns(entries, ROW_ENTRIES);
+    /// What has its turn next in a shard, and whether nothing is left then. What is handed over is taken window by window,
+    /// behind the last one; what is worked on here is chosen anew each time, because what was worked on is gone.
+    async fn look(
+        &self,
+        run: &Run<'_>,
+        now_ms: i64,
+        shard: u8,
+        behind: &mut Option<Slip>,
+    ) -> Result<(Vec<Row>, bool), InboxError> {
+        let mut choice = Choice::new(SHARE);
+        if self.0.queue.is_some() && !run.queue_is_away.load(Ordering::Relaxed) {
+            let window = run.inbox.due_in(shard, now_ms, WINDOW_ENTRIES, behind.as_ref()).await?;
+            let is_last = window.len() < WINDOW_ENTRIES;
+            *behind = window.last().map(|(slip, _)| slip.clone());
+            window.into_iter().for_each(|(slip, entry)| choice.offer(slip, entry));
+            return Ok((choice.rows(), is_last));
+        }
+        let mut after = None;
+        for _ in 0..PAGES_MAX {
+            let page = run.inbox.due_in(shard, now_ms, PAGE_ENTRIES, after.as_ref()).await?;
+            let is_last = page.len() < PAGE_ENTRIES;
+            after = page.last().map(|(slip, _)| slip.clone());
+            page.into_iter().for_each(|(slip, entry)| choice.offer(slip, entry));
+            if is_last {
+                let is_all = choice.is_all();
+                return Ok((choice.rows(), is_all));
+            }
+        }
+        Ok((choice.rows(), false))
+    }
+
+    /// Rows of one shard: handed over, or worked on.
+    async fn rows(&self, run: &Run<'_>, rows: Vec<Row>) -> Swept {
+        let (mut swept, rows) = self.without_paused(rows).await;
         let Some(queue) = &self.0.queue else {
             swept += self.work(run, rows).await;
             return swept;
@@ -278,11 +323,11 @@ impl Sweeper {
         let others: Vec<(Slip, Entry)> = others.into_iter().flat_map(|row| row.entries).collect();
         for some in others.chunks(HANDED_AT_ONCE) {
             if run.queue_is_away.load(Ordering::Relaxed) {
-                own.extend(turns(some.to_vec(), ROW_ENTRIES));
+                own.extend(all_rows(some.to_vec()));
             } else if !self.is_over(run) {
                 let (handed, rest) = self.hand_over(run, queue, some).await;
                 swept += handed;
-                own.extend(turns(rest, ROW_ENTRIES));
+                own.extend(all_rows(rest));
             }
         }
         swept += self.work(run, own).await;
@@ -290,28 +335,32 @@ impl Sweeper {
     }
 
     /// Puts off what is paused, and gives back the rest.
-    async fn without_paused(&self, entries: Vec<(Slip, Entry)>) -> (Swept, Vec<(Slip, Entry)>) {
-        let mut swept = Swept::default();
-        let looked_at = entries.into_iter().map(|(slip, entry)| async move {
-            let put_off = self.0.engine.put_off_if_paused(&slip, &entry).await;
-            (put_off, slip, entry)
-        });
-        let looked_at: Vec<_> = stream::iter(looked_at).buffered(EVENTS_AT_ONCE).collect().await;
-        let mut rest = Vec::with_capacity(looked_at.len());
-        for (put_off, slip, entry) in looked_at {
-            match put_off {
-                Ok(false) => rest.push((slip, entry)),
-                Ok(true) => swept.paused += 1,
-                Err(error) => {
-                    tracing::warn!(%error, table = entry.table, "an entry of a paused table could not be put off");
-                    swept.failed += 1;
+    async fn without_paused(&self, rows: Vec<Row>) -> (Swept, Vec<Row>) {
+        let looked_at = rows.into_iter().map(|row| async move {
+            let (mut swept, mut rest) = (Swept::default(), Row { cut: row.cut, ..Row::default() });
+            for (slip, entry) in row.entries {
+                match self.0.engine.put_off_if_paused(&slip, &entry).await {
+                    Ok(false) => rest.entries.push((slip, entry)),
+                    Ok(true) => swept.paused += 1,
+                    Err(error) => {
+                        tracing::warn!(%error, table = entry.table, "an entry of a paused table could not be put off");
+                        swept.failed += 1;
+                    }
                 }
             }
+            (swept, rest)
+        });
+        let looked_at: Vec<(Swept, Row)> = stream::iter(looked_at).buffered(EVENTS_AT_ONCE).collect().await;
+        let mut swept = Swept::default();
+        let mut rows = Vec::with_capacity(looked_at.len());
+        for (of_row, row) in looked_at {
+            swept += of_row;
+            rows.extend(Some(row).filter(|row| !row.entries.is_empty()));
         }
-        (swept, rest)
+        (swept, rows)
     }
 
-    /// Moves entries out of the way and sends a message for each; gives back those without a message.
+    /// Moves entries out of the way and sends a message for each; gives back those that have none for sure.
     async fn hand_over(&self, run: &Run<'_>, queue: &Sender, some: &[(Slip, Entry)]) -> (Swept, Vec<(Slip, Entry)>) {
         let until_ms = self.now_ms().saturating_add(millis(HANDED_FOR));
         let HandedOver { mut moved, failed } = run.inbox.hand_over(some, until_ms).await;
@@ -321,75 +370,20 @@ impl Sweeper {
             swept.failed = some.len() - moved.len();
         }
         let entries: Vec<Entry> = moved.iter().map(|(_, entry)| entry.clone()).collect();
-        swept.handed = match handover::send(queue, &entries).await {
-            Ok(()) => entries.len(),
-            Err(partly) => {
-                run.queue_is_away.store(true, Ordering::Relaxed);
-                tracing::warn!(error = %partly, "entries could not be handed over: the sweep works on them itself");
-                partly.sent
-            }
+        let Err(partly) = handover::send(queue, &entries).await else {
+            swept.handed = entries.len();
+            return (swept, Vec::new());
         };
-        let rest = moved.split_off(swept.handed.min(moved.len()));
+        run.queue_is_away.store(true, Ordering::Relaxed);
+        tracing::warn!(error = %partly, "entries could not be handed over");
+        swept.handed = partly.sent.min(moved.len());
+        let rest = moved.split_off(swept.handed);
+        if matches!(partly.error, ServiceBusError::Unknown { .. }) {
+            // their messages may be on their way: they are left alone as if they were
+            swept.failed += rest.len();
+            return (swept, Vec::new());
+        }
         (swept, rest)
-    }
-
-    /// Works on rows side by side, and on the events of a row one after the other.
-    async fn work(&self, run: &Run<'_>, rows: Vec<Row>) -> Swept {
-        let rows = rows.into_iter().map(|row| async move {
-            let mut swept = Swept::default();
-            for (slip, entry) in row.entries {
-                let _place = run.places.acquire().await;
-                if self.is_over(run) {
-                    break;
-                }
-                swept += self.one(run, slip, entry).await;
-            }
-            swept
-        });
-        let mut swept = Swept::default();
-        let mut done = stream::iter(rows).buffer_unordered(EVENTS_AT_ONCE);
-        while let Some(of_row) = done.next().await {
-            swept += of_row;
-        }
-        swept
-    }
-
-    async fn one(&self, run: &Run<'_>, slip: Slip, entry: Entry) -> Swept {
-        let mut swept = Swept::default();
-        match self.0.engine.come_back(&Owed::Entry(slip.clone(), entry.clone()), run.invocation).await {
-            Ok(None) => swept.settled = 1,
-            Ok(Some(report)) => {
-                let (outcome, event_id, table, row) = (&report.outcome, &report.event_id, &report.table, &report.row);
-                tracing::info!(outcome = outcome.name(), detail = outcome.detail(), event_id, table, row, "handled");
-                match outcome {
-                    Outcome::Deferred { .. } => swept.deferred = 1,
-                    _ => swept.ended = 1,
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, table = entry.table, "an owed event could not be worked on");
-                swept.failed = 1;
-                if let Err(error) = self.put_off(run.inbox, &slip, &entry, &error.to_string()).await {
-                    tracing::warn!(%error, "its entry could not be moved either");
-                }
-            }
-        }
-        swept
-    }
-
-    /// Moves an entry that cannot even be worked on away from the others, for longer each time, and parks it in the end.
-    async fn put_off(&self, inbox: &Inbox, slip: &Slip, entry: &Entry, why: &str) -> Result<(), InboxError> {
-        let (now_ms, limits) = (self.now_ms(), &self.0.limits);
-        let attempts = entry.attempts.saturating_add(1);
-        let too_old = now_ms.saturating_sub(entry.first_ms) > millis(limits.age_max);
-        if attempts >= limits.attempts_max || too_old {
-            let word = if too_old { "too_old" } else { "attempts_exhausted" };
-            inbox.park(&entry.again(now_ms, attempts, why), &format!("{word}: {why}"), now_ms).await?;
-            return inbox.settle(slip).await;
-        }
-        let pause = FAILED_MIN.saturating_mul(1 << entry.attempts.min(8)).min(FAILED_MAX);
-        let later = entry.again(now_ms.saturating_add(millis(pause)), attempts, why);
-        inbox.reschedule(slip, &later).await.map(drop)
     }
 
     async fn purge(&self, deadline: Duration) -> Result<Purged, String> {

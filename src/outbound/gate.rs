@@ -1,12 +1,27 @@
-//! The gate in front of one environment: closed while `Retry-After` runs, and narrow (`max_in_flight`).
+//! The gate in front of one environment: shut while `Retry-After` runs or the breaker is open, and as narrow as the
+//! environment's answers say.
 //!
-//! Shared by every call to that environment in this process. It knows no protocol; whoever reads the answers
-//! tells it. Across instances the closing time travels through the ledger, which is not the gate's business.
+//! Shared by every call to that environment in this process. It puts the decisions of [`super::governor`] together under
+//! one lock and does the waiting; it knows no protocol: whoever reads the answers tells it. Across instances a notice
+//! travels through the ledger, which is not the gate's business either.
 
+use super::governor::breaker::{Breaker, State as BreakerState};
+use super::governor::budget::RetryBudget;
+use super::governor::concurrency::{Concurrency, Ended};
+use super::governor::notice::{Exchange, Found};
+use super::governor::seen::Seen;
 use crate::clock::Clock;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
+
+mod refusal;
+
+pub use super::governor::notice::Notice;
+pub use refusal::NotNow;
+
+/// How much longer than its request a probe may take: the row's lease may have to be renewed first (assumed).
+const PROBE_SLACK: Duration = Duration::from_secs(5);
 
 /// One environment's gate. Clones share it.
 #[derive(Clone, Debug)]
@@ -15,7 +30,8 @@ pub struct Gate(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     clock: Arc<dyn Clock>,
-    max_in_flight: u32,
+    /// For the log.
+    environment: String,
     state: Mutex<State>,
     freed: Notify,
 }
@@ -25,59 +41,99 @@ struct State {
     /// On [`Clock::monotonic`]'s scale.
     closed_until: Duration,
     in_flight: u32,
-    /// What the other side advises, at least 1.
-    hint: u32,
+    concurrency: Concurrency,
+    breaker: Breaker,
+    budget: RetryBudget,
+    exchange: Exchange,
 }
 
 /// The right to make one call; gives the place back when dropped.
 #[derive(Debug)]
 #[must_use = "dropping it gives the place back at once"]
-pub struct Permit(Arc<Shared>);
+pub struct Permit {
+    shared: Arc<Shared>,
+    probe: Option<u64>,
+}
 
-/// Why a call may not start within the caller's patience.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotNow {
-    /// The environment asked for a pause.
-    #[error("the environment asked for a pause of another {after:?}")]
-    Closed {
-        /// How much of it is left.
-        after: Duration,
-    },
-    /// As many calls as allowed are under way.
-    #[error("{in_flight} calls are under way already")]
-    Full {
-        /// How many.
-        in_flight: u32,
-    },
+/// A request under way.
+#[derive(Debug)]
+#[must_use = "how it ended must be told"]
+pub struct Started {
+    at: Duration,
+    probe: Option<u64>,
+}
+
+/// How the gate stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GateView {
+    /// How long the environment's own pause still lasts.
+    pub closed_for: Option<Duration>,
+    /// `closed`, `open` or `probing`.
+    pub breaker: &'static str,
+    /// How long the breaker still lets nobody through.
+    pub breaker_for: Option<Duration>,
+    /// Calls under way.
+    pub in_flight: u32,
+    /// Calls at once that are allowed now.
+    pub limit: u32,
+    /// What that can grow to: `max_in_flight`, or less if the environment advises so.
+    pub limit_max: u32,
 }
 
 impl Gate {
-    /// An open gate that lets `max_in_flight` calls through at a time (0 counts as 1).
+    /// An open gate that lets at most `max_in_flight` calls through at a time (0 counts as 1), for calls of 30 s at most.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, max_in_flight: u32) -> Self {
-        let state = State { closed_until: Duration::ZERO, in_flight: 0, hint: u32::MAX };
-        let shared =
-            Shared { clock, max_in_flight: max_in_flight.max(1), state: Mutex::new(state), freed: Notify::new() };
-        Self(Arc::new(shared))
+        Self::of("environment", clock, max_in_flight, Duration::from_secs(30))
+    }
+
+    /// The same for an environment with a name, whose calls take `request_timeout` at most.
+    #[must_use]
+    pub fn of(environment: &str, clock: Arc<dyn Clock>, max_in_flight: u32, request_timeout: Duration) -> Self {
+        let state = State {
+            closed_until: Duration::ZERO,
+            in_flight: 0,
+            concurrency: Concurrency::new(max_in_flight),
+            breaker: Breaker::new(request_timeout.saturating_add(PROBE_SLACK)),
+            budget: RetryBudget::default(),
+            exchange: Exchange::default(),
+        };
+        let (environment, state) = (environment.to_owned(), Mutex::new(state));
+        Self(Arc::new(Shared { clock, environment, state, freed: Notify::new() }))
     }
 
     /// Lets nobody start a call for this long from now. A longer pause that runs already stays.
     pub fn close_for(&self, pause: Duration) {
-        let until = self.0.clock.monotonic().saturating_add(pause);
+        let until_ms = self.0.wall_ms(pause);
         let mut state = self.0.state();
-        state.closed_until = state.closed_until.max(until);
+        self.0.close(&mut state, pause, false);
+        state.exchange.closed(until_ms);
     }
 
-    /// How long it stays closed; `None` when open.
+    /// How long the environment's own pause still lasts; `None` when it has none.
     #[must_use]
     pub fn closed_for(&self) -> Option<Duration> {
-        let left = self.0.state().closed_until.saturating_sub(self.0.clock.monotonic());
-        (!left.is_zero()).then_some(left)
+        self.0.state().closed_for(self.0.clock.monotonic())
+    }
+
+    /// How long surely no call may start. A probe under way may end at any moment, so it does not count.
+    #[must_use]
+    pub fn shut_for(&self) -> Option<Duration> {
+        match self.0.state().shut(self.0.clock.monotonic())? {
+            NotNow::Closed { after } | NotNow::Open { after } => Some(after),
+            NotNow::Probing { .. } | NotNow::Full { .. } => None,
+        }
+    }
+
+    /// How long no call may start, for a pause or for the breaker; `None` when one may.
+    #[must_use]
+    pub fn opens_in(&self) -> Option<Duration> {
+        self.0.state().shut(self.0.clock.monotonic()).and_then(NotNow::after)
     }
 
     /// What `x-ms-dop-hint` advises: a cap below `max_in_flight`, never above it (0 counts as 1).
     pub fn advise(&self, hint: u32) {
-        self.0.state().hint = hint.max(1);
+        self.0.state().concurrency.advise(hint);
         self.0.freed.notify_waiters();
     }
 
@@ -87,6 +143,21 @@ impl Gate {
         self.0.state().in_flight
     }
 
+    /// How it stands.
+    #[must_use]
+    pub fn view(&self) -> GateView {
+        let now = self.0.clock.monotonic();
+        let state = self.0.state();
+        GateView {
+            closed_for: state.closed_for(now),
+            breaker: state.breaker.state().name(),
+            breaker_for: state.breaker.check(now).err().and_then(|refused| NotNow::from(refused).after()),
+            in_flight: state.in_flight,
+            limit: state.concurrency.limit(),
+            limit_max: state.concurrency.cap(),
+        }
+    }
+
     /// A place now, or why not.
     ///
     /// # Errors
@@ -94,15 +165,18 @@ impl Gate {
     pub fn try_enter(&self) -> Result<Permit, NotNow> {
         let now = self.0.clock.monotonic();
         let mut state = self.0.state();
-        let after = state.closed_until.saturating_sub(now);
-        if !after.is_zero() {
-            return Err(NotNow::Closed { after });
+        if let Some(shut) = state.shut(now) {
+            return Err(shut);
         }
-        if state.in_flight >= self.0.max_in_flight.min(state.hint) {
+        let before = state.breaker.state();
+        // calls from before an outage may still hang: they do not keep the probe from being made
+        if before == BreakerState::Closed && state.in_flight >= state.concurrency.limit() {
             return Err(NotNow::Full { in_flight: state.in_flight });
         }
+        let probe = state.breaker.admit(now)?;
+        self.0.breaker_moved(&mut state, before);
         state.in_flight += 1;
-        Ok(Permit(Arc::clone(&self.0)))
+        Ok(Permit { shared: Arc::clone(&self.0), probe })
     }
 
     /// A place within `patience`. A pause that is longer than that is reported at once.
@@ -110,21 +184,36 @@ impl Gate {
     /// # Errors
     /// [`NotNow`].
     pub async fn enter(&self, patience: Duration) -> Result<Permit, NotNow> {
+        self.within(patience, |gate| gate.try_enter()).await
+    }
+
+    /// Waits, no longer than `patience`, while no call may start for a pause or for the breaker. Takes no place.
+    ///
+    /// # Errors
+    /// [`NotNow`].
+    pub async fn open(&self, patience: Duration) -> Result<(), NotNow> {
+        self.within(patience, |gate| gate.0.state().shut(gate.0.clock.monotonic()).map_or(Ok(()), Err)).await
+    }
+
+    async fn within<T>(&self, patience: Duration, get: impl Fn(&Self) -> Result<T, NotNow>) -> Result<T, NotNow> {
         let deadline = self.0.clock.monotonic().saturating_add(patience);
         loop {
             let freed = self.0.freed.notified();
-            let refusal = match self.try_enter() {
-                Ok(permit) => return Ok(permit),
+            let refusal = match get(self) {
+                Ok(got) => return Ok(got),
                 Err(refusal) => refusal,
             };
             let left = deadline.saturating_sub(self.0.clock.monotonic());
             match refusal {
-                NotNow::Closed { after } if after <= left && !left.is_zero() => tokio::time::sleep(after).await,
-                NotNow::Full { .. } if !left.is_zero() => {
-                    // whether freed or out of time: the next round decides
-                    let _ = tokio::time::timeout(left, freed).await;
+                NotNow::Closed { after } | NotNow::Open { after } if after <= left && !left.is_zero() => {
+                    tokio::time::sleep(after).await;
                 }
-                NotNow::Closed { .. } | NotNow::Full { .. } => {
+                NotNow::Probing { .. } | NotNow::Full { .. } if !left.is_zero() => {
+                    // whether freed or out of time: the next round decides
+                    let wait = refusal.after().map_or(left, |after| after.min(left));
+                    let _ = tokio::time::timeout(wait, freed).await;
+                }
+                NotNow::Closed { .. } | NotNow::Open { .. } | NotNow::Probing { .. } | NotNow::Full { .. } => {
                     // if the place was announced to us, somebody else should hear of it
                     self.0.freed.notify_one();
                     return Err(refusal);
@@ -132,99 +221,154 @@ impl Gate {
             }
         }
     }
+
+    /// A request is about to be sent.
+    ///
+    /// # Errors
+    /// [`NotNow`]: it must not.
+    pub fn start(&self) -> Result<Started, NotNow> {
+        let at = self.0.clock.monotonic();
+        let mut state = self.0.state();
+        if let Some(after) = state.closed_for(at) {
+            return Err(NotNow::Closed { after });
+        }
+        let before = state.breaker.state();
+        let probe = state.breaker.send(at)?;
+        self.0.breaker_moved(&mut state, before);
+        state.budget.called();
+        Ok(Started { at, probe })
+    }
+
+    /// A request has ended, and this is what it showed.
+    pub fn ended(&self, started: Started, seen: Seen) {
+        let now = self.0.clock.monotonic();
+        let mut state = self.0.state();
+        let (before, limit) = (state.breaker.state(), state.concurrency.limit());
+        let in_flight = state.in_flight;
+        state.concurrency.ended(Ended { started: started.at, now, in_flight, seen });
+        state.breaker.ended(now, started.at, started.probe, seen, rand::random());
+        self.0.breaker_moved(&mut state, before);
+        let now_limit = state.concurrency.limit();
+        drop(state);
+        if now_limit != limit {
+            tracing::debug!(environment = self.0.environment, limit = now_limit, before = limit, "concurrency");
+        }
+        if now_limit > limit {
+            self.0.freed.notify_one();
+        }
+    }
+
+    /// A call is to be made again: whether the budget allows it now.
+    ///
+    /// # Errors
+    /// How long until it may.
+    pub fn repeat(&self) -> Result<(), Duration> {
+        self.0.state().budget.repeat(self.0.clock.monotonic())
+    }
+
+    /// Whether other instances should hear of something.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        self.0.state().exchange.has_news()
+    }
+
+    /// What the notice should say, given what it says; `None` if that is right already.
+    #[must_use]
+    pub fn notice(&self, there: Option<&Notice>) -> Option<Notice> {
+        self.0.state().exchange.merged(there)
+    }
+
+    /// Reads the notice; `clock_skew` is how far the clocks of instances may differ.
+    pub fn hear(&self, there: Notice, clock_skew: Duration) {
+        let (now, now_ms) = (self.0.clock.monotonic(), self.0.wall_ms(Duration::ZERO));
+        let mut state = self.0.state();
+        let before = state.breaker.state();
+        let heard = state.exchange.hear(there, now_ms, clock_skew);
+        if let Some(pause) = heard.closed_for {
+            self.0.close(&mut state, pause, true);
+        }
+        match heard.breaker {
+            Some(Found::Away(lasts)) => state.breaker.hear_open(now, lasts),
+            Some(Found::Well) => state.breaker.hear_closed(now),
+            None => {}
+        }
+        self.0.breaker_moved(&mut state, before);
+    }
+}
+
+impl State {
+    fn closed_for(&self, now: Duration) -> Option<Duration> {
+        let left = self.closed_until.saturating_sub(now);
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// Why no call at all may start.
+    fn shut(&self, now: Duration) -> Option<NotNow> {
+        let closed = self.closed_for(now).map(|after| NotNow::Closed { after });
+        closed.or_else(|| self.breaker.check(now).err().map(Into::into))
+    }
 }
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        // three plain numbers, never half written
+        // plain numbers, never half written
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The wall clock's time so long from now.
+    fn wall_ms(&self, ahead: Duration) -> i64 {
+        let ahead_ms = i64::try_from(ahead.as_micros().div_ceil(1_000)).unwrap_or(i64::MAX);
+        self.clock.now().timestamp_millis().saturating_add(ahead_ms)
+    }
+
+    fn close(&self, state: &mut State, pause: Duration, heard: bool) {
+        let now = self.clock.monotonic();
+        if state.closed_for(now).is_none() && !pause.is_zero() {
+            let for_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(environment = self.environment, state = "closed", for_ms, heard, "gate");
+        }
+        state.closed_until = state.closed_until.max(now.saturating_add(pause));
+    }
+
+    /// Does what follows from a change of the breaker, and logs it.
+    fn breaker_moved(&self, state: &mut State, before: BreakerState) {
+        let after = state.breaker.state();
+        if std::mem::discriminant(&before) == std::mem::discriminant(&after) {
+            return;
+        }
+        let (environment, name, heard) = (&self.environment, after.name(), state.breaker.is_heard());
+        match after {
+            BreakerState::Open { until } => {
+                let now = self.clock.monotonic();
+                let left = until.saturating_sub(now);
+                state.concurrency.restart(now);
+                if !heard {
+                    state.exchange.opened(self.wall_ms(left));
+                }
+                let for_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+                tracing::warn!(environment, state = name, for_ms, heard, "breaker");
+            }
+            BreakerState::Probing { .. } => tracing::info!(environment, state = name, "breaker"),
+            BreakerState::Closed => {
+                state.exchange.found_well();
+                tracing::info!(environment, state = name, "breaker");
+                self.freed.notify_waiters();
+            }
+        }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut state = self.0.state();
+        let mut state = self.shared.state();
         state.in_flight = state.in_flight.saturating_sub(1);
+        if let Some(probe) = self.probe {
+            state.breaker.give_back(self.shared.clock.monotonic(), probe);
+        }
         drop(state);
-        self.0.freed.notify_one();
+        self.shared.freed.notify_one();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::SystemClock;
-
-    fn gate(max_in_flight: u32) -> Gate {
-        Gate::new(Arc::new(SystemClock::default()), max_in_flight)
-    }
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    #[tokio::test(start_paused = true)]
-    async fn nobody_starts_before_the_whole_pause_is_over() {
-        let gate = gate(8);
-        gate.close_for(10 * SECOND);
-        gate.close_for(SECOND); // a shorter one does not reopen it
-        assert!(matches!(gate.try_enter(), Err(NotNow::Closed { .. })));
-        let start = tokio::time::Instant::now();
-        let permit = gate.enter(20 * SECOND).await;
-        assert!(permit.is_ok());
-        assert!(start.elapsed() >= 10 * SECOND, "{:?}", start.elapsed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pause_longer_than_the_patience_is_reported_at_once() {
-        let gate = gate(8);
-        gate.close_for(10 * SECOND);
-        let start = tokio::time::Instant::now();
-        assert_eq!(gate.enter(5 * SECOND).await.unwrap_err(), NotNow::Closed { after: 10 * SECOND });
-        assert_eq!(start.elapsed(), Duration::ZERO);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_waits_for_a_place_respects_a_pause_that_comes_meanwhile() {
-        let gate = gate(1);
-        let first = gate.try_enter().unwrap();
-        let start = tokio::time::Instant::now();
-        let release = async {
-            tokio::time::sleep(SECOND).await;
-            gate.close_for(3 * SECOND);
-            drop(first);
-        };
-        let (second, ()) = tokio::join!(gate.enter(10 * SECOND), release);
-        assert!(second.is_ok());
-        assert!(start.elapsed() >= 4 * SECOND);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_full_gate_lets_the_next_in_when_a_place_is_free() {
-        let gate = gate(2);
-        let (first, _second) = (gate.try_enter().unwrap(), gate.try_enter().unwrap());
-        assert_eq!(gate.enter(SECOND).await.unwrap_err(), NotNow::Full { in_flight: 2 });
-        drop(first);
-        assert!(gate.enter(SECOND).await.is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_waiter_that_gave_up_does_not_swallow_a_free_place() {
-        let gate = gate(1);
-        let held = gate.try_enter().unwrap();
-        let abandoned = tokio::time::timeout(SECOND, gate.enter(10 * SECOND)).await;
-        assert!(abandoned.is_err());
-        let (entered, ()) = tokio::join!(gate.enter(10 * SECOND), async { drop(held) });
-        assert!(entered.is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_hint_narrows_but_never_widens() {
-        let gate = gate(2);
-        gate.advise(100);
-        let held = (gate.try_enter().unwrap(), gate.try_enter().unwrap());
-        assert!(gate.try_enter().is_err());
-        drop(held);
-        gate.advise(0);
-        let _one = gate.try_enter().unwrap();
-        assert_eq!(gate.try_enter().unwrap_err(), NotNow::Full { in_flight: 1 });
-    }
-}
+mod tests;

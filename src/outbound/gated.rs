@@ -1,9 +1,10 @@
-//! A transport that keeps a [`Gate`] informed and closed: every answer of the environment is looked at for
-//! `Retry-After` and `x-ms-dop-hint`, and while the gate is closed nothing is sent, whoever asks.
+//! A transport that keeps a [`Gate`] informed and shut: every answer of the environment is looked at for `Retry-After`,
+//! `x-ms-dop-hint` and what it shows, and while the gate is closed or its breaker open nothing is sent, whoever asks.
 //!
 //! It never waits: a caller who may wait does so at the gate, before it checks its own deadline (PROTOCOL R2).
 
 use super::gate::Gate;
+use super::governor::seen::Seen;
 use super::retry::retry_after;
 use super::transport::{Request, Response, Transport, TransportError};
 use crate::clock::Clock;
@@ -20,22 +21,13 @@ pub struct Gated {
 }
 
 impl Gated {
-    /// Sends through `inner` unless the gate is closed.
+    /// Sends through `inner` unless the gate is shut.
     #[must_use]
     pub fn new(inner: Arc<dyn Transport>, gate: Gate, clock: Arc<dyn Clock>) -> Self {
         Self { inner, gate, clock }
     }
-}
 
-#[async_trait]
-impl Transport for Gated {
-    async fn send(&self, request: Request) -> Result<Response, TransportError> {
-        if let Some(left) = self.gate.closed_for() {
-            let host = request.url.split('/').nth(2).unwrap_or_default().to_owned();
-            let reason = format!("it asked for a pause of another {} ms", left.as_millis());
-            return Err(TransportError::NotSent { host, reason });
-        }
-        let response = self.inner.send(request).await?;
+    fn look(&self, response: &Response) {
         if matches!(response.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
             && let Some(pause) = retry_after(&response.headers, self.clock.now())
         {
@@ -45,6 +37,24 @@ impl Transport for Gated {
         if let Some(hint) = hint.and_then(|hint| hint.trim().parse().ok()) {
             self.gate.advise(hint);
         }
-        Ok(response)
+    }
+}
+
+#[async_trait]
+impl Transport for Gated {
+    async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        let started = match self.gate.start() {
+            Ok(started) => started,
+            Err(refusal) => {
+                let host = request.url.split('/').nth(2).unwrap_or_default().to_owned();
+                return Err(TransportError::NotSent { host, reason: refusal.to_string() });
+            }
+        };
+        let answer = self.inner.send(request).await;
+        if let Ok(response) = &answer {
+            self.look(response);
+        }
+        self.gate.ended(started, Seen::of(answer.as_ref()));
+        answer
     }
 }

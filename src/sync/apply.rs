@@ -5,8 +5,10 @@ use super::compared::{differs_now, is_absence, presence};
 use super::delete;
 use super::engine::Engine;
 use super::failure::Failure;
+use super::fuse::Fused;
 use super::job::Job;
 use super::keep::Track;
+use super::keys;
 use super::links;
 use super::lookups::Sources;
 use super::parents::Changed;
@@ -28,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Engine {
+    /// Works on a job in the partition that holds its row's history.
     pub(super) async fn claimed(
         &self,
         job: &Job<'_>,
@@ -35,11 +38,30 @@ impl Engine {
         deadline: Duration,
         track: &mut Track,
     ) -> Result<Outcome, Failure> {
+        let mut home = job.partition.key().to_owned();
+        for _ in 0..keys::HOPS_MAX {
+            match self.claimed_in(&home, job, delivery, deadline, track).await {
+                Err(Failure::Moved { to }) => home = to,
+                ended => return ended,
+            }
+        }
+        Err(Failure::not_now("row_moved: its history is being moved"))
+    }
+
+    async fn claimed_in(
+        &self,
+        partition: &str,
+        job: &Job<'_>,
+        delivery: &Delivery,
+        deadline: Duration,
+        track: &mut Track,
+    ) -> Result<Outcome, Failure> {
         let parts = &self.parts;
         if !track.whole {
-            track.partition = Some(job.partition.key().to_owned());
+            track.partition = Some(partition.to_owned());
         }
-        let _turn = self.locks.turn(job.partition.key(), parts.clock.as_ref(), deadline).await?;
+        self.way_is_open(delivery, deadline).await?;
+        let _turn = self.locks.turn(partition, parts.clock.as_ref(), deadline).await?;
         // a link says all there is to say about it
         let signal = job.link.is_none() && (is_signal(job.table, job.event) || is_absence(job.event));
         let touches = |state: &RowState, arrival_ms: i64| {
@@ -57,7 +79,7 @@ impl Engine {
             _ => limits.duplicate_wait,
         };
         let acquire = Acquire { ledger: &parts.ledger, clock, limits, deadline, duplicate_wait };
-        let claim = acquire.claim(job.partition.key(), job.event, delivery.arrival_ms, &touches);
+        let claim = acquire.claim(partition, job.event, delivery.arrival_ms, &touches);
         let (claim, beside) =
             futures_util::future::join(claim, self.owe_beside(job.event, track, delivery, deadline)).await;
         if let Ok(Some(slip)) = &beside {
@@ -70,11 +92,12 @@ impl Engine {
         let mut work = Work {
             claim: &mut claim,
             ledger: &parts.ledger,
+            inbox: parts.inbox.as_ref(),
             target: &parts.target,
             clock,
             limits,
             deadline,
-            patient: delivery.channel != Channel::Webhook || parts.inbox.is_none(),
+            patient: self.is_patient(delivery),
             traces: Call {
                 correlation: job.event.origin.correlation.clone(),
                 traceparent: delivery.traceparent.clone(),
@@ -86,6 +109,9 @@ impl Engine {
         };
         if let Err(failure) = beside {
             return self.leave(job, delivery, track, work, failure).await;
+        }
+        if let Some(to) = work.claim.state.moved.clone() {
+            return self.leave(job, delivery, track, work, Failure::Moved { to }).await;
         }
         let applied = if signal {
             self.apply_from_source(job, &mut work).await
@@ -168,12 +194,14 @@ impl Engine {
             _ if track.whole => {}
             // tried again in a moment, by this very delivery
             Failure::ParentBusy
+            | Failure::Moved { .. }
             | Failure::NamesChanged
             | Failure::AskSource { .. }
             | Failure::TooLarge { .. }
             | Failure::Ledger { .. } => {}
             Failure::Never { reason } => self.note_parking(job.event, track, delivery, reason).await?,
             Failure::NotNow { .. }
+            | Failure::Shut { .. }
             | Failure::Paused
             | Failure::OutOfOrder { .. }
             | Failure::Busy { .. }
@@ -218,6 +246,7 @@ impl Engine {
             at: version.at,
         };
         let mut changed = Changed::default();
+        let mut key = state.key.clone();
         let mut plan = plan(&state, &change(&version, job), &job.groups);
         if let (Plan::Stale { ties }, Some(_), Some(_)) = (&mut plan, &job.link, &job.differs) {
             // a link that changed after it was compared: its own event has said so
@@ -241,6 +270,8 @@ impl Engine {
                 }
             }
             Plan::Write(columns) => {
+                let used = keys::before_write(work, job, &state, &columns.send).await;
+                key = used.map_err(|failure| self.or_ask(job, failure))?;
                 let written = write(work, &row, &columns.send, &sources).await;
                 let written = written.map_err(|failure| self.or_ask(job, failure))?;
                 row.known_id = written.written.id.or(row.known_id);
@@ -257,13 +288,8 @@ impl Engine {
                 row.known_id = delete::clear(work, &row, clear, &sources).await?;
                 (Done::Cleared(clear), Some(Applied::Cleared))
             }
-            Plan::Delete => match job.table.deletes {
-                Deletes::Deactivate => {
-                    row.may_create = false;
-                    (Done::Deleted, Some(delete::deactivate(work, &row, &sources).await?))
-                }
-                Deletes::Delete | Deletes::Ignore => (Done::Deleted, Some(delete::delete(work, &row).await?)),
-            },
+            Plan::Delete if !keys::may_delete(work, job, &state).await? => (Done::Deleted, Some(Applied::Deleted)),
+            Plan::Delete => (Done::Deleted, Some(self.remove(job, work, &mut row, &sources).await?)),
         };
         let mut next = advance(&state, &version, &done, &job.groups);
         next.scale = state.version_of(&job.event.stamp, job.event.operation.rank(), 0, "").1;
@@ -279,6 +305,8 @@ impl Engine {
             (Some(Applied::Deleted), RowRef::Key(_)) => {}
             (Some(_), _) => {
                 next.exists = true;
+                // a row that is only set inactive lets its key go: whoever gets that in the source takes the row over
+                (next.key, next.wanted) = (key.filter(|_| applied != Some(Applied::Deactivated)), None);
                 next.placeholder_ms = None;
                 next.target = row.known_id.or(match &job.row {
                     RowRef::Id(id) => Some(*id),
@@ -292,6 +320,31 @@ impl Engine {
 }
 
 impl Engine {
+    /// Deletes the row, or sets it inactive: as far as the fuse allows.
+    async fn remove(
+        &self,
+        job: &Job<'_>,
+        work: &mut Work<'_>,
+        row: &mut RowToWrite<'_>,
+        sources: &Sources<'_>,
+    ) -> Result<Applied, Failure> {
+        let fused = Fused { mapping: &self.parts.mapping, system: self.parts.system.as_ref(), table: job.table };
+        if !work.claim.is_replay() {
+            self.fuse.pass(&fused, work.clock).await?;
+        }
+        let removed = match job.table.deletes {
+            Deletes::Deactivate => {
+                row.may_create = false;
+                delete::deactivate(work, row, sources).await
+            }
+            Deletes::Delete | Deletes::Ignore => delete::delete(work, row).await,
+        };
+        if !matches!(removed, Ok(true)) {
+            self.fuse.return_one(&job.table.target);
+        }
+        Ok(if removed? && job.table.deletes == Deletes::Deactivate { Applied::Deactivated } else { Applied::Deleted })
+    }
+
     /// Whether only the source knows what to write; without a source the plan stands (ties: arrival decides).
     fn witness_wanted(&self, job: &Job<'_>, plan: &Plan) -> Option<&'static str> {
         if job.witness || self.parts.source.is_none() || job.link.is_some() {

@@ -8,17 +8,16 @@ use super::write::{RowToWrite, write};
 use crate::dataverse::error::Kind;
 use crate::dataverse::read::Match;
 use crate::dataverse::url::Address;
-use crate::dataverse::write::DeleteRequest;
+use crate::dataverse::write::{DeleteRequest, Deleted};
 use crate::domain::disposition::Disposition;
 use crate::domain::mapping::Guard;
-use crate::domain::outcome::Applied;
 use crate::domain::schema::ColumnKind;
 use crate::domain::value::{Columns, RowRef, Value};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
-/// Deletes the row. A row that is not there is deleted.
-pub(super) async fn delete(work: &mut Work<'_>, row: &RowToWrite<'_>) -> Result<Applied, Failure> {
+/// Deletes the row; whether it was there. A row that is not there is deleted.
+pub(super) async fn delete(work: &mut Work<'_>, row: &RowToWrite<'_>) -> Result<bool, Failure> {
     let mut attempts = 0;
     loop {
         attempts += 1;
@@ -35,12 +34,12 @@ pub(super) async fn delete(work: &mut Work<'_>, row: &RowToWrite<'_>) -> Result<
                 }
             },
         };
-        let Some(id) = id else { return Ok(Applied::Deleted) };
+        let Some(id) = id else { return Ok(false) };
         let etag = match row.table.guard {
             Guard::Lease => None,
             Guard::Etag => match client.read(&call, row.schema, &Address::Id(id), &BTreeSet::new()).await? {
                 Some(existing) => existing.etag,
-                None => return Ok(Applied::Deleted),
+                None => return Ok(false),
             },
         };
         drop(permit);
@@ -51,7 +50,7 @@ pub(super) async fn delete(work: &mut Work<'_>, row: &RowToWrite<'_>) -> Result<
         let answer = work.target.client.delete(&call, request).await;
         drop(permit);
         let error = match answer {
-            Ok(_) => return Ok(Applied::Deleted),
+            Ok(deleted) => return Ok(deleted == Deleted::Deleted),
             Err(error) => error,
         };
         match (error.kind(), error.disposition()) {
@@ -69,15 +68,15 @@ pub(super) async fn delete(work: &mut Work<'_>, row: &RowToWrite<'_>) -> Result<
     }
 }
 
-/// Sets the row inactive instead: state 1, status 2, the standard pair.
+/// Sets the row inactive instead: state 1, status 2, the standard pair. Whether it was there.
 pub(super) async fn deactivate(
     work: &mut Work<'_>,
     row: &RowToWrite<'_>,
     sources: &Sources<'_>,
-) -> Result<Applied, Failure> {
+) -> Result<bool, Failure> {
     let pair = [("statecode", 1), ("statuscode", 2)].map(|(name, choice)| (name.to_owned(), Value::Choice(choice)));
     let done = write(work, row, &Columns::from(pair), sources).await?;
-    Ok(if done.missing { Applied::Deleted } else { Applied::Deactivated })
+    Ok(!done.missing)
 }
 
 /// Clears columns that a delete took away before a newer write revived the row. What cannot be empty stays.

@@ -3,11 +3,13 @@
 use super::claiming::RowLocks;
 use super::environment::Environment;
 use super::failure::Failure;
+use super::fuse::Fuse;
 use super::job;
 use super::keep::Track;
 use super::parents::KnownRows;
 use super::pause;
 use super::paused::PauseWatch;
+use super::placeholders::PlaceholderError;
 use super::strangers::Strangers;
 use super::{HandleEvent, Owed, RawEvent};
 use crate::clock::Clock;
@@ -64,18 +66,25 @@ pub struct Engine {
     pub(super) known: KnownRows,
     pub(super) paused: PauseWatch,
     pub(super) strangers: Strangers,
+    pub(super) fuse: Fuse,
 }
 
 impl Engine {
     /// An engine made of these parts.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(mut parts: Parts) -> Self {
+        if let Some(system) = &parts.system {
+            for environment in [Some(&mut parts.target), parts.source.as_mut()].into_iter().flatten() {
+                environment.join(system, parts.mapping.limits.clock_skew);
+            }
+        }
         Self {
             parts,
             locks: RowLocks::default(),
             known: KnownRows::default(),
             paused: PauseWatch::default(),
             strangers: Strangers::default(),
+            fuse: Fuse::default(),
         }
     }
 
@@ -113,6 +122,9 @@ impl Engine {
         if track.whole && parts.inbox.is_some() && Self::owes_from_the_start(delivery, track) {
             return Err(Failure::NotNow { reason: "several_links".to_owned(), after: Duration::ZERO });
         }
+        if parts.target.schemas.peek(&table.target).is_none() {
+            self.way_is_open(delivery, deadline).await?;
+        }
         let (mut remaps, mut waits) = (0, 0);
         loop {
             let schema = self.schema(&table.target, deadline).await?;
@@ -145,6 +157,26 @@ impl Engine {
                 ended => return ended,
             }
         }
+    }
+
+    /// Waits, if this delivery may, while no call to the target may start: before the row is claimed, so that it stays free
+    /// meanwhile, and nothing is claimed in vain.
+    pub(super) async fn way_is_open(&self, delivery: &Delivery, deadline: Duration) -> Result<(), Failure> {
+        let Parts { target, clock, .. } = &self.parts;
+        loop {
+            target.look().await;
+            let patience =
+                if self.is_patient(delivery) { deadline.saturating_sub(clock.monotonic()) } else { Duration::ZERO };
+            if target.gate.opens_in().is_none() {
+                return Ok(());
+            }
+            target.gate.open(patience).await?;
+        }
+    }
+
+    /// Whether a delivery may wait for the target: a webhook is stored and answered instead (P5).
+    pub(super) fn is_patient(&self, delivery: &Delivery) -> bool {
+        delivery.channel != Channel::Webhook || self.parts.inbox.is_none()
     }
 
     /// Whether the target turns out to have columns of this event that its cached metadata did not know: asked at most
@@ -185,7 +217,8 @@ impl Engine {
             };
             let Disposition::Retry { after } = error.disposition() else { return Err(error.into()) };
             attempt += 1;
-            let after = after.or_else(|| target.gate.closed_for());
+            target.tell().await;
+            let after = after.or_else(|| target.gate.shut_for());
             let left = deadline.saturating_sub(clock.monotonic());
             pause::within(left, attempt, after, error).await?;
         }
@@ -205,6 +238,9 @@ impl Engine {
             Ok(outcome) => Ok(outcome),
             Err(failure) => self.keep(&event, track, delivery, failure).await,
         };
+        for environment in [Some(&self.parts.target), self.parts.source.as_ref()].into_iter().flatten() {
+            environment.tell().await;
+        }
         match ended {
             Ok(outcome) => Ok(Report { outcome, event_id, table, row }),
             Err(failure @ (Failure::IdReused | Failure::ImpostorKept)) => {
@@ -335,6 +371,13 @@ impl HandleEvent for Engine {
                     None => Ok(None),
                 }
             }
+        }
+    }
+
+    async fn look_after_placeholders(&self) -> Result<usize, PlaceholderError> {
+        match &self.parts.inbox {
+            Some(inbox) => self.look_at_placeholders(inbox).await,
+            None => Ok(0),
         }
     }
 

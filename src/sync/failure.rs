@@ -7,6 +7,7 @@ use crate::dataverse::resolve::ResolveError;
 use crate::domain::disposition::Disposition;
 use crate::ledger::claim::LedgerError;
 use crate::ledger::store::StoreError;
+use crate::outbound::gate::NotNow;
 use std::time::Duration;
 
 /// When nobody says when to come back.
@@ -14,11 +15,16 @@ const LATER: Duration = Duration::from_secs(2);
 /// When it takes a person or a slow process.
 const MUCH_LATER: Duration = Duration::from_secs(60);
 
+/// Attempts that an outage counts for at most: with these the pauses have reached their longest.
+const SHUT_ATTEMPTS_MAX: u32 = 10;
+
 /// Why there is no outcome yet.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// Not now. The event must be kept and repeated.
     NotNow { reason: String, after: Duration },
+    /// Not now, because no call to the environment may start: a pause, an open breaker, no place. Nothing was tried.
+    Shut { reason: String, after: Duration },
     /// A person has paused the table: stored until it is resumed.
     Paused,
     /// The target refused what it might take in another order: a state pair, a read-only row, a required column.
@@ -35,6 +41,8 @@ pub(super) enum Failure {
     ParentBusy,
     /// Somebody else holds the row (PROTOCOL R7).
     Overtaken,
+    /// The row's history is in another partition: go on there.
+    Moved { to: String },
     /// The target's names changed: map the event anew.
     NamesChanged,
     /// The id belongs to other content.
@@ -65,15 +73,34 @@ impl Failure {
         matches!(self, Self::Ledger { .. })
     }
 
-    /// Whether it was an attempt: a row that is busy is none (PROTOCOL "Smaller"), nor is a table that is paused.
-    pub(super) fn counts(&self) -> bool {
-        !matches!(self, Self::ParentBusy | Self::Overtaken | Self::Busy { .. } | Self::Paused)
+    /// Attempts with this one, after `tried`. A row that is busy is none (PROTOCOL "Smaller"), nor is a table that is
+    /// paused. An outage (`shut`) spaces the tries out, but is never by itself what makes them too many.
+    pub(super) fn attempts(&self, tried: u32, shut: bool) -> u32 {
+        match self {
+            Self::ParentBusy | Self::Overtaken | Self::Busy { .. } | Self::Paused | Self::Moved { .. } => tried,
+            _ if shut => tried.max(tried.saturating_add(1).min(SHUT_ATTEMPTS_MAX)),
+            _ => tried.saturating_add(1),
+        }
+    }
+
+    /// Whether nothing was tried, because no call to the environment may start.
+    pub(super) fn is_shut(&self) -> bool {
+        matches!(self, Self::Shut { .. })
+    }
+
+    /// The same, but not before the way is open again.
+    pub(super) fn not_before(self, opens_in: Option<Duration>) -> Self {
+        match (self, opens_in) {
+            (Self::NotNow { reason, after }, Some(shut)) => Self::NotNow { reason, after: after.max(shut) },
+            (other, _) => other,
+        }
     }
 
     /// When to come back, at the earliest, and why.
     pub(super) fn told(&self) -> (String, Duration) {
         match self {
             Self::NotNow { reason, after }
+            | Self::Shut { reason, after }
             | Self::Busy { reason, after }
             | Self::OutOfOrder { reason, after }
             | Self::Unsettled { reason, after }
@@ -83,6 +110,7 @@ impl Failure {
             Self::AskSource { reason } => (format!("source_needed: {reason}"), LATER),
             Self::ParentBusy => ("parent_busy: another worker holds the parent's row".to_owned(), LATER),
             Self::Overtaken => ("overtaken: another worker holds the row".to_owned(), LATER),
+            Self::Moved { .. } => ("row_moved: its history is being moved".to_owned(), LATER),
             Self::NamesChanged => ("the target's names keep changing".to_owned(), MUCH_LATER),
             Self::IdReused | Self::ImpostorKept => ("the id was used with other content".to_owned(), MUCH_LATER),
         }
@@ -90,9 +118,13 @@ impl Failure {
 
     /// What is parked is found by the first word of its reason.
     fn of_request(error: &DataverseError) -> Self {
+        let remedy = match error.kind() {
+            Kind::DeleteRestricted => "; rows of the target that refer to it have to be deleted or changed first",
+            _ => "",
+        };
         match error.disposition() {
-            Disposition::Park => Self::Never { reason: format!("{}: {error}", error.kind().name()) },
-            disposition => Self::by(disposition, error.to_string()),
+            Disposition::Park => Self::Never { reason: format!("{}: {error}{remedy}", error.kind().name()) },
+            disposition => Self::by(disposition, format!("{error}{remedy}")),
         }
     }
 
@@ -104,6 +136,12 @@ impl Failure {
             Disposition::Park => Self::Never { reason },
             Disposition::Stop => Self::Overtaken,
         }
+    }
+}
+
+impl From<NotNow> for Failure {
+    fn from(refusal: NotNow) -> Self {
+        Self::Shut { reason: refusal.to_string(), after: refusal.after().unwrap_or(LATER) }
     }
 }
 

@@ -3,8 +3,10 @@
 use super::engine::Engine;
 use super::failure::Failure;
 use super::keep::Track;
+use super::keys;
 use super::links::{End, LinkJob};
 use super::witness::is_signal;
+use crate::dataverse::url::KeyParts;
 use crate::domain::delivery::Delivery;
 use crate::domain::event::{ChangeEvent, Link, Operation};
 use crate::domain::groups::Groups;
@@ -107,7 +109,16 @@ impl Engine {
         schema: Arc<TableSchema>,
     ) -> Result<Result<Job<'a>, Ignored>, Failure> {
         if schema.elastic {
-            return Err(Failure::never("elastic_table: a partial write would wipe the row's other columns"));
+            return Err(Failure::never(format!(
+                "elastic_table: a partial write would wipe the row's other columns; remove [tables.{}]",
+                table.source
+            )));
+        }
+        if schema.external {
+            return Err(Failure::never(format!(
+                "virtual_table: the target keeps the rows of {} elsewhere; remove [tables.{}], or write to where they are kept",
+                schema.name, table.source
+            )));
         }
         let mapped = map_columns(&self.parts.mapping, table, &schema, event);
         if let Some(column) = mapped.unknown_named.first() {
@@ -129,19 +140,17 @@ impl Engine {
         }
         let row = match &mapped.row {
             MappedRow::Known(row) => row.clone(),
+            // which row that is may be known by the source's GUID
+            MappedRow::Unresolved { .. } if keys::by_source_id(table, event).is_some() => RowRef::Key(KeyParts::new()),
             MappedRow::Unresolved { missing, .. } => {
-                let missing = missing.join(", ");
-                return Err(Failure::never(format!(
-                    "identity_missing: the event does not carry the key of {} ({missing}); register a post image with it",
-                    schema.name
-                )));
+                return Err(Failure::never(keys::not_told(&schema.name, missing)));
             }
         };
         let writes = matches!(event.operation, Operation::Update | Operation::Upsert) && !is_signal(table, event);
         if writes && mapped.columns.is_empty() && !event.columns.is_empty() {
             return Ok(Err(Ignored::NothingToWrite));
         }
-        let partition = Partition::of(&schema.name, &row);
+        let partition = Partition::of(&schema.name, keys::by_source_id(table, event).unwrap_or(&row));
         let groups = Groups::of(table, &schema);
         let differs = event.origin.comparison.as_ref().map(|comparison| comparison.differs.clone());
         Ok(Ok(Job { event, table, schema, groups, mapped, row, partition, witness: false, differs, link: None }))

@@ -116,7 +116,9 @@ impl Engine {
         let Some(inbox) = &self.parts.inbox else { return Ok(()) };
         let (reason, after) = failure.told();
         let tried = track.slip.as_ref().map_or(0, |(_, entry)| entry.attempts);
-        let attempts = if failure.counts() { tried.saturating_add(1) } else { tried };
+        // no call to the target may start: whatever went wrong, it is not the event's fault
+        let shut = failure.is_shut() || self.parts.target.gate.opens_in().is_some();
+        let attempts = failure.attempts(tried, shut);
         let after = after.max(again_after(attempts));
         let mut entry = Entry { attempts, ..self.entry(event, track, delivery, after, &reason) };
         let paused = matches!(failure, Failure::Paused);
@@ -126,7 +128,8 @@ impl Engine {
         }
         // what may still land holds its row: it can't be parked before that is over; a pause may outlast every limit
         let settled = !matches!(failure, Failure::Unsettled { .. }) && !paused;
-        if let Some(why) = self.exhausted(&entry).filter(|_| settled) {
+        let counted = if shut { 0 } else { attempts };
+        if let Some(why) = self.exhausted(&entry, counted).filter(|_| settled) {
             return self.note_parking(event, track, delivery, &format!("{why}: {reason}")).await;
         }
         let slip = match &track.slip {
@@ -140,10 +143,10 @@ impl Engine {
     }
 
     /// Too many attempts, or too old: a person must look.
-    fn exhausted(&self, entry: &Entry) -> Option<&'static str> {
+    fn exhausted(&self, entry: &Entry, attempts: u32) -> Option<&'static str> {
         let limits = &self.parts.mapping.limits;
         let age_ms = self.parts.clock.now().timestamp_millis().saturating_sub(entry.first_ms);
-        if entry.attempts >= limits.attempts_max {
+        if attempts >= limits.attempts_max {
             return Some("attempts_exhausted");
         }
         (i128::from(age_ms) > i128::try_from(limits.age_max.as_millis()).unwrap_or(i128::MAX)).then_some("too_old")

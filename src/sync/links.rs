@@ -16,14 +16,12 @@ use crate::dataverse::link::{LinkRequest, Linked};
 use crate::domain::disposition::Disposition;
 use crate::domain::mapping::{Identity, TableMap};
 use crate::domain::outcome::Applied;
+use crate::domain::row::LINKED;
 use crate::domain::schema::{LinkSchema, TableSchema};
 use crate::domain::value::{Columns, KeyPart, RowRef, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
-
-/// The one column of a link.
-const LINKED: &str = "linked";
 
 /// One end of a link.
 #[derive(Clone, Debug)]
@@ -125,6 +123,8 @@ pub(super) async fn apply(
             Err(error) => error,
         };
         match (error.kind(), error.disposition()) {
+            // no row, no link
+            (Kind::RowMissing | Kind::ParentMissing { .. }, _) if !link.present => return Ok(Some(Applied::Unlinked)),
             (Kind::RowMissing | Kind::ParentMissing { .. }, _) if !ensured => {
                 ensured = true;
                 for end in [&link.first, &link.second] {

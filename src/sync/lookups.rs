@@ -8,7 +8,10 @@ use super::work::Work;
 use super::write::RowToWrite;
 use crate::dataverse::body::{ResolvedLookups, referenced_tables};
 use crate::dataverse::read::Match;
-use crate::domain::mapping::{LookupRule, Mapping};
+use crate::dataverse::url::Address;
+use crate::domain::map::key_in;
+use crate::domain::mapping::{Identity, LookupRule, Mapping, TableMap};
+use crate::domain::partition::Partition;
 use crate::domain::schema::{ColumnKind, TableSchema};
 use crate::domain::value::{Columns, KeyPart, Reference, RowRef, Value};
 use uuid::Uuid;
@@ -27,6 +30,8 @@ pub(super) struct Sources<'a> {
 enum Resolved {
     To(Reference),
     Omitted,
+    /// The row it points to was deleted since.
+    Cleared,
 }
 
 /// The columns with every lookup in the target's terms; what cannot be resolved and may be left out is.
@@ -47,6 +52,10 @@ pub(super) async fn resolve(
         match one(work, row, name, reference, sources, has_money).await? {
             Resolved::To(reference) => {
                 resolved.insert(name.clone(), Value::Lookup(reference));
+            }
+            Resolved::Cleared => {
+                resolved.insert(name.clone(), Value::Null);
+                changed.cleared.insert(name.clone());
             }
             Resolved::Omitted => {
                 tracing::debug!(
@@ -75,11 +84,11 @@ async fn one(
     };
     let to = |id: Uuid| Resolved::To(Reference { table: reference.table.clone(), row: RowRef::Id(id), name: None });
     match rule {
-        Some(LookupRule::Map(map)) => match map.get(&id) {
-            Some(target) => return Ok(to(*target)),
-            None if reference.table == CURRENCY => {}
-            None => return Ok(Resolved::To(reference.clone())),
-        },
+        Some(LookupRule::Map(map)) => {
+            if let Some(target) = map.get(&id) {
+                return Ok(to(*target));
+            }
+        }
         Some(LookupRule::By { column, default }) => {
             let found = by_column(work, reference, id, column, sources).await?;
             return Ok(found.or(*default).map_or(Resolved::Omitted, to));
@@ -89,6 +98,16 @@ async fn one(
             return Ok(Resolved::Omitted);
         }
         None | Some(LookupRule::Ensure | LookupRule::Skip | LookupRule::Park) => {}
+    }
+    if let Some(parent) = sources.mapping.by_target(&reference.table).filter(|parent| parent.identity != Identity::Id) {
+        let found = known_by_key(work, row, parent, id, sources).await?;
+        return match (found, rule) {
+            (Keyed::Is(target), _) => Ok(to(target)),
+            (Keyed::Deleted, _) => Ok(Resolved::Cleared),
+            (Keyed::Missing, Some(LookupRule::Skip)) => Ok(Resolved::Omitted),
+            (Keyed::Missing, Some(LookupRule::Park)) => Err(Failure::never(not_there(row, name, parent))),
+            (Keyed::Missing, _) => Err(Failure::not_now(not_there(row, name, parent))),
+        };
     }
     if reference.table != CURRENCY {
         return Ok(Resolved::To(reference.clone()));
@@ -110,6 +129,64 @@ fn has_money(schema: &TableSchema, columns: &Columns) -> bool {
     columns.iter().any(|(name, value)| kind(schema, name) == Some(ColumnKind::Money) && *value != Value::Null)
 }
 
+/// What the row is called here that the source calls `id`, in a table known by an alternate key.
+enum Keyed {
+    Is(Uuid),
+    /// Later than the lookup was set.
+    Deleted,
+    Missing,
+}
+
+fn not_there(row: &RowToWrite<'_>, name: &str, parent: &TableMap) -> String {
+    format!(
+        "parent_missing: {}.{name} points to a row of {} that the target does not have yet; it is known by key there, \
+         so its own event must come first",
+        row.table.target, parent.target
+    )
+}
+
+/// The ledger knows rows that were written; the source knows the key of the others, and the target the row with that.
+async fn known_by_key(
+    work: &mut Work<'_>,
+    row: &RowToWrite<'_>,
+    parent: &TableMap,
+    id: Uuid,
+    sources: &Sources<'_>,
+) -> Result<Keyed, Failure> {
+    let home = Partition::of(&parent.target, &RowRef::Id(id));
+    let mut found = work.ledger.row(home.key()).await?;
+    if let Some(to) = found.as_ref().and_then(|found| found.record.state.moved.clone()) {
+        found = work.ledger.row(&to).await?;
+    }
+    if let Some(state) = found.as_ref().map(|found| &found.record.state) {
+        if let Some(target) = state.target {
+            return Ok(Keyed::Is(target));
+        }
+        if state.is_deleted() && state.tombstone.as_ref().is_some_and(|deleted| deleted.at >= row.at) {
+            return Ok(Keyed::Deleted);
+        }
+    }
+    let (Some(source), Identity::Key(columns)) = (sources.source, &parent.identity) else { return Ok(Keyed::Missing) };
+    let (call, _permit) = work.ready().await?;
+    let schema = source.schemas.get(&call, &parent.source).await?;
+    let names = columns.iter().filter_map(|column| parent.columns.source_name(column)).map(str::to_owned).collect();
+    let Some(there) = source.client.read(&call, &schema, &Address::Id(id), &names).await? else {
+        return Ok(Keyed::Missing);
+    };
+    let schema = work.target.schemas.get(&call, &parent.target).await?;
+    let Some(parts) = key_in(parent, &schema, &there.columns) else { return Ok(Keyed::Missing) };
+    let key = Partition::of(&parent.target, &RowRef::Key(parts.clone()));
+    let owner = work.ledger.row(key.key()).await?.and_then(|pointer| pointer.record.state.moved);
+    if owner.is_some_and(|owner| owner != home.key()) {
+        // the row that has this key in the target is still another one
+        return Ok(Keyed::Missing);
+    }
+    Ok(match work.target.client.resolve_key(&call, &schema, &parts).await? {
+        Match::Found(target) => Keyed::Is(target),
+        Match::Missing | Match::Ambiguous => Keyed::Missing,
+    })
+}
+
 /// Reads the column of the referenced row in the source and finds the target's row with the same value.
 async fn by_column(
     work: &mut Work<'_>,
@@ -120,13 +197,15 @@ async fn by_column(
 ) -> Result<Option<Uuid>, Failure> {
     let Some(source) = sources.source else { return Ok(None) };
     let source_table = sources.mapping.by_target(&reference.table).map_or(reference.table.as_str(), |map| &map.source);
-    let (call, _permit) = work.ready().await?;
+    let (call, permit) = work.ready_at(source).await?;
     let value = source.resolver.value_of(&call, source_table, id, column).await?;
+    drop(permit);
     let part = match value {
         Some(Value::Text(text)) => Uuid::try_parse(&text).map_or_else(|_| KeyPart::Text(text), KeyPart::Guid),
         Some(Value::Number(number)) => KeyPart::Number(number),
         _ => return Ok(None),
     };
+    let (call, _permit) = work.ready().await?;
     match work.target.resolver.find_by_column(&call, &reference.table, column, &part).await? {
         Match::Found(id) => Ok(Some(id)),
         Match::Missing | Match::Ambiguous => Ok(None),
@@ -135,15 +214,18 @@ async fn by_column(
 
 /// The target's currency with the same ISO code; without a source the same GUID, if it is there.
 async fn currency(work: &mut Work<'_>, id: Uuid, sources: &Sources<'_>) -> Result<Option<Uuid>, Failure> {
-    let (call, _permit) = work.ready().await?;
     if let Some(source) = sources.source {
+        let (call, permit) = work.ready_at(source).await?;
         let code = source.resolver.value_of(&call, CURRENCY, id, "isocurrencycode").await?;
+        drop(permit);
         let Some(Value::Text(code)) = code else { return Ok(None) };
+        let (call, _permit) = work.ready().await?;
         return Ok(match work.target.resolver.currency(&call, &code).await? {
             Match::Found(id) => Some(id),
             Match::Missing | Match::Ambiguous => None,
         });
     }
+    let (call, _permit) = work.ready().await?;
     Ok(work.target.resolver.exists(&call, CURRENCY, id).await?.then_some(id))
 }
 

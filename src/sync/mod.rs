@@ -8,13 +8,17 @@ pub mod engine;
 pub mod environment;
 mod failure;
 mod filter;
+pub mod fuse;
 mod job;
 mod keep;
+mod keys;
 mod links;
 mod lookups;
+mod neighbours;
 mod parents;
 mod pause;
 pub mod paused;
+pub mod placeholders;
 mod refused;
 pub mod strangers;
 mod witness;
@@ -54,6 +58,14 @@ pub trait HandleEvent: Send + Sync + std::fmt::Debug {
     /// [`InboxError`]: the entry is where it was.
     async fn put_off_if_paused(&self, _slip: &Slip, _entry: &Entry) -> Result<bool, InboxError> {
         Ok(false)
+    }
+
+    /// Looks at placeholders that were made an hour ago or more. How many of them still wait for their row.
+    ///
+    /// # Errors
+    /// [`placeholders::PlaceholderError`]: the rest is looked at next time.
+    async fn look_after_placeholders(&self) -> Result<usize, placeholders::PlaceholderError> {
+        Ok(0)
     }
 
     /// After how many deliveries the broker gives a message up.

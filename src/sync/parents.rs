@@ -7,6 +7,7 @@
 
 use super::failure::Failure;
 use super::lookups::Sources;
+use super::placeholders;
 use super::work::Work;
 use super::write::RowToWrite;
 use crate::dataverse::body::{Mode, ResolvedLookups, encode, is_writable};
@@ -18,6 +19,7 @@ use crate::domain::mapping::{Identity, LookupRule, Mapping, Parents, TableMap};
 use crate::domain::partition::Partition;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Columns, Reference, RowRef, Value};
+use crate::inbox::Placeholder;
 use crate::ledger::hold::{Hold, Holding};
 use lru::LruCache;
 use std::collections::BTreeSet;
@@ -209,10 +211,20 @@ pub(super) async fn ensure(
         Ok(created) => {
             hold.state.exists = true;
             hold.state.target = Some(id);
+            let since_ms = work.clock.now().timestamp_millis();
             if created && hold.state.columns.is_empty() {
-                hold.state.placeholder_ms = Some(work.clock.now().timestamp_millis());
+                hold.state.placeholder_ms = Some(since_ms);
+                let placeholder = Placeholder {
+                    partition: partition.key().to_owned(),
+                    table: parent.target.clone(),
+                    id,
+                    since_ms,
+                    needed_by: row.schema.name.clone(),
+                };
+                futures_util::future::join(give_back(work, hold), placeholders::note(work, &placeholder)).await;
+            } else {
+                give_back(work, hold).await;
             }
-            give_back(work, hold).await;
             Ok(true)
         }
         // it may still come into being: the parent's lease runs out by itself (R3)
@@ -275,5 +287,20 @@ async fn create(
             Err(Failure::Unsettled { reason: error.to_string(), after: work.limits.settle + work.limits.clock_skew })
         }
         _ => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_rows_are_forgotten_when_there_are_too_many_and_when_they_are_gone() {
+        let known = KnownRows::default();
+        let ids: Vec<Uuid> = (0..=KNOWN_MAX.get()).map(|n| Uuid::from_u128(n as u128)).collect();
+        ids.iter().for_each(|id| known.learn("account", *id));
+        assert!(!known.has("account", ids[0]) && known.has("account", ids[1]));
+        known.forget("account", ids[1]);
+        assert!(!known.has("account", ids[1]) && known.has("account", ids[2]) && !known.has("contact", ids[2]));
     }
 }

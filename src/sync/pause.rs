@@ -26,7 +26,23 @@ pub(super) async fn before_next(
     after: Option<Duration>,
     error: impl Into<Failure>,
 ) -> Result<(), Failure> {
-    within(work.left(), attempt, after, error).await
+    // before a long pause: others must not run into what was found here
+    work.target.tell().await;
+    let shut = work.target.gate.shut_for();
+    let failure: Failure = error.into();
+    let policy = POLICY.unwrap_or(RetryPolicy::NEVER);
+    let Some(delay) = policy.next_delay(attempt, after.or(shut), work.left(), jitter()) else {
+        return Err(failure.not_before(shut));
+    };
+    tokio::time::sleep(delay).await;
+    // repetitions are a share of all calls, never a multiple of them
+    while let Err(wait) = work.target.gate.repeat() {
+        if wait >= work.left() {
+            return Err(failure);
+        }
+        tokio::time::sleep(wait).await;
+    }
+    Ok(())
 }
 
 /// The same for work that has no row yet and this much time left.

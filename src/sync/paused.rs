@@ -126,7 +126,8 @@ impl Engine {
     /// [`InboxError`]: the entry is where it was.
     pub(super) async fn put_off(&self, slip: &Slip, entry: &Entry) -> Result<bool, InboxError> {
         let (Some(inbox), clock) = (&self.parts.inbox, &self.parts.clock) else { return Ok(false) };
-        if !self.is_paused(&entry.table, clock.monotonic()).await.unwrap_or(false) {
+        let deadline = clock.monotonic() + KNOWN_FOR;
+        if !self.is_paused(&entry.table, deadline).await.unwrap_or(false) {
             return Ok(false);
         }
         let after_ms = i64::try_from(look_again().as_millis()).unwrap_or(i64::MAX);

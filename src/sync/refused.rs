@@ -62,8 +62,7 @@ pub(super) async fn refused(
         }
         Kind::Once if !std::mem::replace(&mut state.once, true) => before_next(work, 1, None, error).await,
         Kind::Throttled | Kind::Transient | Kind::NotSent => {
-            let after = error.retry_after().or_else(|| work.target.gate.closed_for());
-            before_next(work, state.attempts, after, error).await
+            before_next(work, state.attempts, error.retry_after(), error).await
         }
         Kind::RowMissing
         | Kind::ParentMissing { .. }

@@ -35,7 +35,7 @@ impl Engine {
                 if job.event.completeness == Completeness::Stripped { "payload_stripped" } else { "source_needed" };
             return Err(Failure::never(format!("{why}: the row must be read from the source; set SOURCE_URL")));
         };
-        let (call, permit) = work.ready().await?;
+        let (call, permit) = work.ready_at(source).await?;
         let schema = source.schemas.get(&call, &job.table.source).await?;
         let address = match &job.event.row {
             RowRef::Id(id) => Address::Id(*id),

@@ -13,8 +13,9 @@ use super::failure::Failure;
 use crate::clock::Clock;
 use crate::dataverse::client::Call;
 use crate::domain::mapping::Limits;
+use crate::inbox::Inbox;
 use crate::ledger::claim::{Claim, Finished, Ledger};
-use crate::outbound::gate::{NotNow, Permit};
+use crate::outbound::gate::Permit;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ use std::time::Duration;
 pub(super) struct Work<'a> {
     pub(super) claim: &'a mut Claim,
     pub(super) ledger: &'a Ledger,
+    /// Where placeholders are noted.
+    pub(super) inbox: Option<&'a Inbox>,
     pub(super) target: &'a Environment,
     pub(super) clock: &'a dyn Clock,
     pub(super) limits: &'a Limits,
@@ -46,13 +49,22 @@ impl Work<'_> {
         self.deadline.saturating_sub(self.clock.monotonic())
     }
 
-    /// Waits for a place at the gate and for a lease that is long enough; the permit must live as long as the request.
+    /// Waits for a place at the target's gate and for a lease that is long enough; the permit must live as long as the
+    /// request.
     pub(super) async fn ready(&mut self) -> Result<(Call, Permit), Failure> {
-        let patience = if self.patient { self.left() } else { Duration::ZERO };
-        let permit = self.target.gate.enter(patience).await.map_err(|refusal| match refusal {
-            NotNow::Closed { after } => Failure::NotNow { reason: refusal.to_string(), after },
-            NotNow::Full { .. } => Failure::not_now(refusal.to_string()),
-        })?;
+        self.ready_at(self.target).await
+    }
+
+    /// The same at another environment's gate.
+    pub(super) async fn ready_at(&mut self, environment: &Environment) -> Result<(Call, Permit), Failure> {
+        let permit = loop {
+            let patience = if self.patient { self.left() } else { Duration::ZERO };
+            let permit = environment.gate.enter(patience).await?;
+            // whoever waited may not have heard what others found meanwhile
+            if !environment.look().await || environment.gate.opens_in().is_none() {
+                break permit;
+            }
+        };
         if self.left().is_zero() {
             return Err(Failure::not_now("the deadline of this delivery has passed"));
         }

@@ -5,6 +5,7 @@
 //! lease, or `If-None-Match: *`; after a mismatch the ledger is asked first, then the target.
 
 use super::failure::Failure;
+use super::keys;
 use super::lookups;
 use super::parents::{self, Changed};
 use super::pause::before_next;
@@ -23,6 +24,7 @@ use crate::domain::outcome::Applied;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Columns, Reference, RowRef, Value};
 use std::collections::BTreeSet;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// One row to write, in the target's terms.
@@ -122,7 +124,8 @@ pub(super) async fn write(
             Found::Missing | Found::NotAsked => columns.clone(),
         };
         if send.is_empty() && !columns.is_empty() {
-            let known = Written { created: Some(false), ..Written::default() };
+            let id = if let Found::Row(existing) = &found { Some(existing.id) } else { None };
+            let known = Written { id, created: Some(false), ..Written::default() };
             return Ok(WriteDone { written: known, unchanged: true, changed, ..WriteDone::default() });
         }
         let mode = mode_of(&precondition, &address);
@@ -185,6 +188,11 @@ async fn locate(
     let mut address = match (state.known_id, row.row) {
         (Some(id), _) => Address::Id(id),
         (None, RowRef::Id(id)) => Address::Id(*id),
+        // known by the target's GUID alone, and the target has no such row any more
+        (None, RowRef::Key(parts)) if parts.is_empty() => {
+            let reason = keys::not_told(&row.schema.name, &[]);
+            return Err(Failure::OutOfOrder { reason, after: Duration::from_secs(2) });
+        }
         (None, RowRef::Key(parts)) => Address::Key(parts.clone()),
     };
     if let Address::Key(parts) = &address

@@ -117,13 +117,13 @@ async fn every_write_is_covered_by_the_lease_for_as_long_as_it_may_take_effect()
     let events = two_changes(&world, &instance).await;
     let start = tokio::time::Instant::now() - world.target.elapsed();
     let down = Effect::Status { status: 503, code: String::new(), retry_after: None };
-    world.target.faults().add(Rule::new(When::Always, down).during(Duration::ZERO, 50 * SECOND));
+    world.target.faults().add(Rule::new(When::Always, down).during(Duration::ZERO, 30 * SECOND));
     let begun = world.target.elapsed();
     deliver(&instance, &events[0]).await.unwrap();
     let limits = &world.mapping.limits;
     let epoch_ms = world.clock.now().timestamp_millis() - i64::try_from(world.clock.monotonic().as_millis()).unwrap();
     let sent: Vec<Duration> = writes(&world).iter().map(|record| record.at).filter(|at| *at >= begun).collect();
-    assert!(sent.iter().any(|at| *at > begun + 40 * SECOND), "it took longer than one lease leaves room for: {sent:?}");
+    assert!(sent.iter().any(|at| *at > begun + 30 * SECOND), "it took longer than one lease leaves room for: {sent:?}");
     for at in sent {
         let held = world.store.leases().into_iter().rfind(|(when, _)| *when <= start + at);
         let until_ms = held.and_then(|(_, until_ms)| until_ms).expect("a write without a lease");

@@ -112,10 +112,13 @@ impl Keeping {
 
     /// The sweep of an instance.
     pub fn sweeper_of(&self, engine: Arc<Engine>) -> Sweeper {
-        let skew = self.world.mapping.limits.clock_skew;
+        Sweeper::new(engine, self.system(), Arc::clone(&self.ledger) as Arc<dyn Expiring>)
+    }
+
+    /// Named leases and states.
+    pub fn system(&self) -> System {
         let states = Arc::clone(&self.ledger) as Arc<dyn StateStore>;
-        let system = System::new(states, Arc::new(self.world.clock.skewed(0)), skew);
-        Sweeper::new(engine, system, Arc::clone(&self.ledger) as Arc<dyn Expiring>)
+        System::new(states, Arc::new(self.world.clock.skewed(0)), self.world.mapping.limits.clock_skew)
     }
 
     /// All entries, due or not.

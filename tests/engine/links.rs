@@ -1,5 +1,6 @@
 //! Many-to-many links in any order, from either side, to rows that are not there yet.
 
+use super::orders::permutations;
 use super::world::{World, account, redeliver, words};
 use dataverse_sync::sim::dataverse::{Collector, Effect, RaisedEvent, Rule, Sink, Step, When};
 use serde_json::json;
@@ -203,6 +204,94 @@ async fn an_event_with_several_links_is_kept_whole_until_the_last_one_is_there()
             sweep(&survivor).await;
         }
         assert_eq!(world.target.links(RELATIONSHIP).len(), 3, "{ms} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn links_and_unlinks_with_duplicates_at_once_on_three_instances_end_as_the_source_did() {
+    for order in permutations(3) {
+        for ends_linked in [true, false] {
+            let (world, collector, account, contact, rows) = linked_world().await;
+            let instances = [world.instance(), world.instance(), world.instance()];
+            for event in &rows {
+                redeliver(&instances[0], event).await;
+            }
+            let person = world.source.person();
+            for step in 0..3 {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                if (step % 2 == 0) == ends_linked {
+                    let _ = world.source.associate(&person, RELATIONSHIP, "account", account, contact);
+                } else {
+                    let _ = world.source.disassociate(&person, RELATIONSHIP, "account", account, contact);
+                }
+            }
+            let events = taken(&world, &collector).await;
+            let brought = order.iter().filter(|which| **which < events.len()).enumerate();
+            let all = brought.flat_map(|(n, &which)| [(n, which), (n + 1, which)]).map(|(n, which)| {
+                let (instance, event) = (&instances[n % 3], &events[which]);
+                async move {
+                    tokio::time::sleep(Duration::from_millis(n as u64 * 7)).await;
+                    redeliver(instance, event).await
+                }
+            });
+            futures_util::future::join_all(all).await;
+            assert_eq!(world.target.links(RELATIONSHIP), world.source.links(RELATIONSHIP), "{order:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_linked_or_unlinked_already_at_the_target_is_success() {
+    let (world, collector, account, contact, rows) = linked_world().await;
+    let instance = world.instance();
+    for event in &rows {
+        redeliver(&instance, event).await;
+    }
+    let (person, service) = (world.source.person(), world.target.service());
+    world.target.associate(&service, RELATIONSHIP, "account", account, contact).unwrap();
+    world.source.associate(&person, RELATIONSHIP, "account", account, contact).unwrap();
+    assert_eq!(words(&redeliver(&instance, &taken(&world, &collector).await[0]).await), "applied: linked");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.target.disassociate(&service, RELATIONSHIP, "account", account, contact).unwrap();
+    world.source.disassociate(&person, RELATIONSHIP, "account", account, contact).unwrap();
+    assert_eq!(words(&redeliver(&instance, &taken(&world, &collector).await[0]).await), "applied: unlinked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unlink_of_rows_that_never_came_makes_none() {
+    let (world, collector, account, contact, _) = linked_world().await;
+    let person = world.source.person();
+    world.source.associate(&person, RELATIONSHIP, "account", account, contact).unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.source.disassociate(&person, RELATIONSHIP, "account", account, contact).unwrap();
+    let events = taken(&world, &collector).await;
+    let instance = world.instance();
+    assert_eq!(words(&redeliver(&instance, &events[1]).await), "applied: unlinked");
+    assert_eq!(words(&redeliver(&instance, &events[0]).await), "stale: ");
+    assert!(world.target.rows("account").is_empty() && world.target.rows("contact").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_whose_row_is_deleted_ends_unlinked_in_every_order() {
+    for order in permutations(3) {
+        let (world, collector, account, contact, rows) = linked_world().await;
+        let instance = world.instance();
+        for event in &rows {
+            redeliver(&instance, event).await;
+        }
+        let person = world.source.person();
+        world.source.associate(&person, RELATIONSHIP, "account", account, contact).unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        world.source.disassociate(&person, RELATIONSHIP, "account", account, contact).unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        world.delete("contact", contact);
+        let mut events = taken(&world, &collector).await;
+        events.extend(world.events().await);
+        for which in order {
+            redeliver(&instance, &events[which]).await;
+        }
+        assert!(world.target.links(RELATIONSHIP).is_empty());
+        world.assert_equal();
     }
 }
 

@@ -40,7 +40,7 @@ async fn all_orders_of_four_partial_updates_on_three_instances_with_duplicates_e
     }
 }
 
-fn permutations(n: usize) -> Vec<Vec<usize>> {
+pub fn permutations(n: usize) -> Vec<Vec<usize>> {
     if n == 0 {
         return vec![vec![]];
     }

@@ -1,6 +1,8 @@
 //! Parents that arrive late, never, or were deleted.
 
+use super::orders::permutations;
 use super::world::{PLAIN, World, account, deliver, redeliver, words};
+use dataverse_sync::sim::dataverse::{Collector, Image, Sink, Step};
 use serde_json::{Value, json};
 use std::time::Duration;
 use uuid::Uuid;
@@ -170,6 +172,89 @@ async fn placeholders_carry_what_the_mapping_sets() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_chain_of_parents_arrives_in_every_order_from_the_grandchild_up() {
+    for parents in ["on-missing", "always"] {
+        for order in permutations(3) {
+            let world = World::new(&format!(
+                "version = 1\n[defaults]\nparents = \"{parents}\"\n[tables.account]\n[tables.contact]\n[tables.salesorder]\n"
+            ));
+            let instances = [world.instance(), world.instance(), world.instance()];
+            let grandparent = world.create("account", account("A"));
+            let parent = world.create("contact", contact_of(grandparent, "C"));
+            let bind = json!({ "name": "O", "customerid_contact@odata.bind": format!("contacts({parent})") });
+            world.create("salesorder", bind);
+            let events = world.events().await;
+            for (n, &which) in order.iter().enumerate() {
+                redeliver(&instances[n], &events[which]).await;
+            }
+            world.assert_equal();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chain_of_parents_arriving_at_once_on_three_instances_ends_hydrated() {
+    let world = World::with(PLAIN, |settings| {
+        settings.race_window = Duration::from_millis(60);
+        settings.latency = (Duration::from_millis(5), Duration::from_millis(60));
+    });
+    let grandparent = world.create("account", account("A"));
+    let parent = world.create("contact", contact_of(grandparent, "C"));
+    for n in 0..4 {
+        let bind = json!({ "name": format!("O{n}"), "customerid_contact@odata.bind": format!("contacts({parent})") });
+        world.create("salesorder", bind);
+    }
+    let events = world.events().await;
+    let instances = [world.instance(), world.instance(), world.instance()];
+    let all = events.iter().rev().enumerate().map(|(n, event)| redeliver(&instances[n % 3], event));
+    futures_util::future::join_all(all).await;
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_that_may_point_to_several_tables_gets_its_placeholder_in_the_one_it_points_to() {
+    let world = World::new(PLAIN);
+    let instance = world.instance();
+    let parent = world.create("contact", json!({ "lastname": "P" }));
+    let bind = json!({ "lastname": "C", "parentcustomerid_contact@odata.bind": format!("contacts({parent})") });
+    world.create("contact", bind);
+    let events = world.events().await;
+    assert_eq!(words(&deliver(&instance, &events[1]).await.unwrap()), "applied: created");
+    assert!(world.target.row("contact", parent).is_some() && world.target.row("account", parent).is_none());
+    deliver(&instance, &events[0]).await.unwrap();
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_placeholder_of_a_table_with_required_columns_needs_what_the_mapping_sets() {
+    for (set, expected) in [("", "required_missing"), ("set = { productnumber = \"(soon)\" }", "created")] {
+        let mut keeping = super::keeping::Keeping::new(&format!(
+            "version = 1\n[tables.product.placeholder]\n{set}\n[tables.product]\n[tables.salesorderdetail]\n"
+        ));
+        keeping.world.has_source = false;
+        let world = &keeping.world;
+        let collector = Collector::default();
+        for (n, table) in ["product", "salesorderdetail"].into_iter().enumerate() {
+            let step = Step::new(Uuid::from_u128(910 + n as u128), table, Sink::Collect(collector.clone()));
+            world.source.subscribe(step.image(Image::All));
+        }
+        let product = world.create("product", json!({ "name": "P", "productnumber": "P-1" }));
+        let bind = json!({ "salesorderdetailname": "L", "productid@odata.bind": format!("products({product})") });
+        world.create("salesorderdetail", bind);
+        world.source.idle().await;
+        let events = collector.take();
+        let instance = world.instance();
+        let outcome = super::keeping::bring(&instance, &events[1]).await.unwrap().outcome;
+        assert!(outcome.detail().contains(expected), "{outcome:?}");
+        // with or without: the product's own event mends it
+        super::keeping::bring(&instance, &events[0]).await.unwrap();
+        keeping.sweep_up().await;
+        assert!(text(world, "product", product, "productnumber").contains("P-1"));
+        assert_eq!(world.target.rows("salesorderdetail").len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lookup_that_the_target_cleared_with_its_parent_is_written_again_for_the_parents_next_life() {
     let world = World::new(PLAIN);
     let instance = world.instance();
@@ -185,5 +270,26 @@ async fn a_lookup_that_the_target_cleared_with_its_parent_is_written_again_for_t
         redeliver(&instance, &event).await;
     }
     assert!(text(&world, "contact", child, "parentcustomerid").contains(&parent.to_string()));
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parent_that_was_deleted_before_a_child_referred_to_its_next_life_is_brought_back() {
+    let world = World::new(PLAIN);
+    let instance = world.instance();
+    let parent = world.create("account", account("A"));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.delete("account", parent);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.create("account", json!({ "accountid": parent, "name": "again" }));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let child = world.create("contact", contact_of(parent, "C"));
+    let events = world.events().await;
+    // the second life is not known yet when its child comes
+    for which in [0, 1, 3] {
+        redeliver(&instance, &events[which]).await;
+    }
+    assert!(text(&world, "contact", child, "parentcustomerid").contains(&parent.to_string()));
+    redeliver(&instance, &events[2]).await;
     world.assert_equal();
 }

@@ -1,7 +1,10 @@
 //! The source as witness: read under the lease where the event cannot tell enough.
 
+use super::keeping::Keeping;
 use super::world::{PLAIN, World, account, decoded, delivery, redeliver, words};
-use dataverse_sync::domain::event::Completeness;
+use dataverse_sync::domain::event::{ChangeEvent, Completeness};
+use dataverse_sync::domain::outcome::Outcome;
+use dataverse_sync::sim::dataverse::RaisedEvent;
 use dataverse_sync::sync::HandleEvent;
 use serde_json::json;
 use std::time::Duration;
@@ -94,5 +97,99 @@ async fn an_instance_that_dies_while_it_reads_the_source_loses_nothing() {
             redeliver(&survivor, event).await;
         }
         world.assert_equal();
+    }
+}
+
+/// The event with these columns of its own and no image, as a step without images sends it.
+fn only(event: &RaisedEvent, columns: &[&str]) -> ChangeEvent {
+    let mut event = decoded(event);
+    event.columns.retain(|name, _| columns.contains(&name.as_str()));
+    event.image.clear();
+    event.stamp.row_version = None;
+    event
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stripped_event_without_a_source_is_parked_with_what_to_set() {
+    let mut keeping = Keeping::new(PLAIN);
+    keeping.world.has_source = false;
+    keeping.world.create("account", account("A"));
+    let mut stripped = only(&keeping.world.events().await[0], &[]);
+    stripped.completeness = Completeness::Stripped;
+    let outcome = keeping.world.instance().handle(stripped, &delivery(1)).await.unwrap().outcome;
+    assert!(outcome.detail().starts_with("payload_stripped") && outcome.detail().contains("SOURCE_URL"), "{outcome:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_is_completed_from_the_image_else_from_the_ledger_else_from_the_source() {
+    // first name and mail are the parts of one key, so they are written together
+    for (how, has_source) in [("image", false), ("ledger", false), ("source", true)] {
+        let mut world = World::new(PLAIN);
+        world.has_source = has_source;
+        let instance = world.instance();
+        let body = json!({ "firstname": "A", "lastname": "L", "emailaddress1": "a@b.example" });
+        let id = world.create("contact", body.clone());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        world.update("contact", id, json!({ "firstname": "B" }));
+        let events = world.events().await;
+        if how == "source" {
+            // the row was in the target before, and the ledger has never heard of it
+            let mut known = body;
+            known["contactid"] = json!(id);
+            world.target.create(&world.target.service(), "contact", &known).unwrap();
+        } else {
+            redeliver(&instance, &events[0]).await;
+        }
+        // somebody changed the other half of the group in the target: only writing the whole group mends it
+        let service = world.target.service();
+        world.target.update(&service, "contact", id, &json!({ "emailaddress1": "other@b.example" })).unwrap();
+        let mut event = only(&events[1], &["firstname", "modifiedon"]);
+        if how == "image" {
+            event.image = decoded(&events[1]).image;
+        }
+        let report = instance.handle(event, &delivery(1)).await.unwrap();
+        assert_eq!(words(&report), "applied: updated", "{how}");
+        world.assert_equal();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_order_can_cause_is_tried_with_the_sources_values_else_it_waits() {
+    for has_source in [true, false] {
+        let mut keeping = Keeping::new(PLAIN);
+        keeping.world.has_source = has_source;
+        let world = &keeping.world;
+        let instance = world.instance();
+        let id = world.create("account", account("A"));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        world.update("account", id, json!({ "statecode": 1, "statuscode": 2 }));
+        let events = world.events().await;
+        redeliver(&instance, &events[0]).await;
+        // half a pair: with the other half that the ledger knows it is none that the target takes
+        let half = only(&events[1], &["statuscode", "modifiedon"]);
+        let outcome = instance.handle(half, &delivery(1)).await.unwrap().outcome;
+        if has_source {
+            assert_eq!(outcome.detail(), "updated");
+            world.assert_equal();
+        } else {
+            assert!(
+                matches!(&outcome, Outcome::Deferred { reason, .. } if reason.contains("state_status")),
+                "{outcome:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tables_that_cannot_be_written_row_by_row_are_parked_with_what_to_do() {
+    for (external, reason) in [(false, "elastic_table"), (true, "virtual_table")] {
+        let world = World::with(PLAIN, |settings| {
+            let account = settings.schema.tables.get_mut("account").unwrap();
+            (account.external, account.elastic) = (external, !external);
+        });
+        world.create("account", account("A"));
+        let error = super::world::deliver(&world.instance(), &world.events().await[0]).await.unwrap_err().to_string();
+        assert!(error.starts_with(reason) && error.contains("remove [tables.account]"), "{error}");
+        assert_eq!(world.target_writes(), 0);
     }
 }

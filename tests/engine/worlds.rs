@@ -22,7 +22,7 @@ use std::time::Duration;
 use verdict::Seen;
 
 /// Worlds in a normal run; `WORLDS` asks for another number.
-const WORLDS: u64 = 150;
+const WORLDS: u64 = 2_000;
 /// Worlds run side by side, each on a thread of its own.
 const THREADS: usize = 2;
 

@@ -1,6 +1,7 @@
 //! One conformance suite for every inbox: memory, the Table Storage stand-in, Azurite.
 
 mod due;
+mod handover;
 mod lossy;
 mod parked;
 mod stores;

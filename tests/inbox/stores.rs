@@ -1,6 +1,6 @@
 //! The stores that the suite runs on, each case with a table of its own: listings look at all of it.
 
-use super::{due, parked};
+use super::{due, handover, parked};
 use crate::support::azurite::Azurite;
 use dataverse_sync::clock::SystemClock;
 use dataverse_sync::inbox::Inbox;
@@ -96,6 +96,13 @@ macro_rules! all_cases {
                 what_is_too_large_is_an_error_that_says_so
                 a_damaged_entry_hides_no_other
                 counts_say_when_they_are_lower_bounds
+            }
+            handover {
+                what_is_handed_over_is_due_at_its_new_time_only_and_counted
+                of_two_sweeps_that_saw_the_same_entries_one_gets_each
+                what_changed_since_it_was_read_is_passed_over_and_the_others_are_moved
+                a_lost_answer_to_a_hand_over_loses_no_entry_and_hands_none_over
+                a_name_means_its_entry_and_nothing_after_that
             }
             parked {
                 a_parked_event_is_listed_shown_and_taken_back

@@ -101,6 +101,23 @@ pub async fn the_payload_comes_back_whole(world: World) {
     assert_eq!(record.event().unwrap(), None, "done: nothing is kept of it but its outcome");
 }
 
+pub async fn a_payload_of_a_mebibyte_comes_back_whole(world: World) {
+    let mut event = world.event("large");
+    // hexadecimal digits by chance: it compresses to half, which is more than ten properties hold
+    let (mut text, mut state) = (String::new(), 1u64);
+    while text.len() < 1 << 20 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        text.push_str(&format!("{:016x}", state ^ (state >> 29)));
+    }
+    event.columns = Columns::from([("description".to_owned(), Value::Text(text))]);
+    let worker = world.worker();
+    worker.owe(&world.partition, &event, 1).await.unwrap();
+    let mut claim = world.must_claim(&worker, &event).await;
+    worker.give_up(&mut claim, true).await.unwrap();
+    let record = worker.event(&world.partition, &event_key(&event.id)).await.unwrap().unwrap();
+    assert_eq!(record.event().unwrap(), Some(event));
+}
+
 pub async fn an_unknown_event_is_none(world: World) {
     assert_eq!(world.worker().event(&world.partition, "event:unknown").await.unwrap(), None);
 }

@@ -2,11 +2,15 @@
 
 use super::cases::{SKEW, UPDATED, World};
 use dataverse_sync::clock::Clock;
-use dataverse_sync::domain::row::RowState;
+use dataverse_sync::domain::digest;
+use dataverse_sync::domain::row::{RowState, Written};
+use dataverse_sync::domain::value::Value;
 use dataverse_sync::domain::version::{Rank, Stamp, Version};
 use dataverse_sync::ledger::purge::{PurgeRequest, Purged, ScanStart, purge};
+use dataverse_sync::ledger::record::event_key;
 use dataverse_sync::ledger::store::Expect;
 use dataverse_sync::ledger::system::System;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +76,30 @@ pub async fn only_events_that_are_done_for_long_are_forgotten(world: World) {
     assert_eq!(world.purge(ScanStart::Beginning, 1_000).await.events, 1);
     assert_eq!(world.events().await, ["owed", "parked"]);
     assert_eq!(other.events().await, ["claimed"]);
+}
+
+pub async fn links_that_are_gone_and_events_that_waited_are_forgotten_too(world: World) {
+    let linked = |present: bool| {
+        let arrival_ms = world.clock.now().timestamp_millis();
+        let version = Version::of(&Stamp::default(), None, Rank::Update, arrival_ms, "e");
+        let written = Written { version, digest: digest::value(&Value::Bool(present)) };
+        RowState { columns: BTreeMap::from([("linked".to_owned(), written)]), ..RowState::default() }
+    };
+    let (gone, there) = (world.another("gone"), world.another("there"));
+    gone.done("unlink", linked(false)).await;
+    there.done("link", linked(true)).await;
+    // an event that waited without its row, in a partition without one
+    let waits = world.another("wait:1");
+    let (worker, event) = (world.worker(), world.event("w"));
+    worker.owe(&waits.partition, &event, 1).await.unwrap();
+    world.clock.advance(DAY * 200);
+    assert_eq!(world.purge(ScanStart::Beginning, 1_000).await.rows, 1, "the link that is gone");
+    assert_eq!(waits.events().await, ["w"], "still owed");
+    worker.end_waiting(&waits.partition, &event_key(&event.id), &UPDATED).await.unwrap();
+    world.clock.advance(DAY * 15);
+    assert_eq!(world.purge(ScanStart::Beginning, 1_000).await.events, 1);
+    assert!(waits.events().await.is_empty());
+    assert!(!gone.knows_the_row().await && there.knows_the_row().await);
 }
 
 pub async fn a_tombstone_goes_last_and_only_when_it_is_old(world: World) {

@@ -137,6 +137,7 @@ macro_rules! owed_cases {
             owing_beside_a_worker_does_not_stop_its_finish
             what_cannot_be_stored_is_too_large_and_not_owed
             the_payload_comes_back_whole
+            a_payload_of_a_mebibyte_comes_back_whole
             an_unknown_event_is_none
         }
     };
@@ -193,6 +194,7 @@ macro_rules! purge_cases {
             a_tombstone_goes_last_and_only_when_it_is_old
             a_bounded_purge_goes_on_where_it_stopped_and_comes_round
             a_partition_larger_than_the_budget_does_not_hold_up_the_scan
+            links_that_are_gone_and_events_that_waited_are_forgotten_too
             leases_and_states_of_the_system_are_never_purged
         }
     };

@@ -15,6 +15,7 @@ pub(super) struct Counts(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     outcomes: BTreeMap<(String, String), u64>,
+    webhooks_kept: u64,
     unfinished: u64,
     reasons: BTreeMap<String, u64>,
 }
@@ -31,7 +32,9 @@ impl Counts {
             // the line that names the row is the one per event
             Some("handled") if json.get("row").is_some() => {
                 let key = (text("outcome").unwrap_or_default(), text("detail").unwrap_or_default());
-                *self.lock().outcomes.entry((key.0.to_owned(), key.1.to_owned())).or_default() += 1;
+                let mut inner = self.lock();
+                inner.webhooks_kept += u64::from(key.0 == "deferred" && text("function") == Some("webhook"));
+                *inner.outcomes.entry((key.0.to_owned(), key.1.to_owned())).or_default() += 1;
             }
             Some("unfinished") => {
                 let mut inner = self.lock();
@@ -53,6 +56,11 @@ impl Counts {
     /// How many events ended exactly so.
     pub(super) fn detail(&self, outcome: &str, detail: &str) -> u64 {
         self.lock().outcomes.get(&(outcome.to_owned(), detail.to_owned())).copied().unwrap_or_default()
+    }
+
+    /// How many webhooks were answered 202: kept, to be finished later.
+    pub(super) fn webhooks_kept(&self) -> u64 {
+        self.lock().webhooks_kept
     }
 
     /// How often work on an event ended without an outcome, so that its sender had to come again.
@@ -91,8 +99,13 @@ mod tests {
         log.console(1, false, true, r#"{"message":"handled","outcome":"applied","detail":"created","row":"2"}"#);
         log.console(1, false, true, r#"{"message":"unfinished","reason":"row_busy"}"#);
         log.console(1, false, true, "plain text");
+        for function in ["webhook", "queue"] {
+            let kept = r#"{"message":"handled","outcome":"deferred","detail":"x","row":"3","function":"F"}"#;
+            log.console(2, false, true, &kept.replace('F', function));
+        }
         log.host(None, Level::Information, raced);
         assert_eq!((counts.outcome("applied"), counts.detail("applied", "raced")), (3, 2));
+        assert_eq!((counts.outcome("deferred"), counts.webhooks_kept()), (2, 1));
         assert_eq!((counts.unfinished(), counts.reasons()), (1, vec![("row_busy".to_owned(), 1)]));
     }
 }

@@ -1,7 +1,7 @@
 //! What happens to events between the source and the queue: some come late, some twice, some twice at the same moment.
 //! And another program that creates some of the new rows in the target, too. Knows no handler.
 
-use super::plan::{DUPLICATES, LATE, Plan, TWINS};
+use super::plan::{DUPLICATES, LATE, LATE_PARENT, Plan, TWINS};
 use crate::sim::dataverse::{Environment, Message, RaisedEvent};
 use crate::sim::host::{NewMessage, Queue};
 use rand::rngs::StdRng;
@@ -16,6 +16,9 @@ use uuid::Uuid;
 const SOON: Duration = Duration::from_millis(120);
 /// Between a first delivery and the rival's write: about when the handler is between looking and inserting.
 const RIVAL_AFTER: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(180));
+/// The same on a machine that has much else to do, for some of them.
+const RIVAL_MUCH_LATER: (Duration, Duration) = (Duration::from_millis(120), Duration::from_millis(900));
+const MUCH_LATER: f64 = 0.35;
 
 /// The way from the source to the queue.
 #[derive(Debug)]
@@ -33,7 +36,11 @@ struct State {
     events: BTreeMap<Uuid, u64>,
     /// New rows as a rival would create them.
     rivals: BTreeMap<Uuid, (&'static str, Json)>,
+    /// New rows whose events come after those that refer to them.
+    late_parents: BTreeSet<Uuid>,
     correlations: BTreeSet<Uuid>,
+    messages: BTreeMap<&'static str, u64>,
+    posted: u64,
     duplicates: u64,
     late: u64,
 }
@@ -48,6 +55,11 @@ impl Deliveries {
         self.lock().rivals.insert(id, (table, row));
     }
 
+    /// The event of this new row comes late.
+    pub(super) fn late_parent(&self, id: Uuid) {
+        self.lock().late_parents.insert(id);
+    }
+
     /// Sends an event to the queue, in its manner. Ends when the rival, if there is one, is done.
     pub(super) async fn deliver(&self, event: RaisedEvent) -> Result<(), String> {
         let mut random = self.random_of(&event);
@@ -55,17 +67,18 @@ impl Deliveries {
         let properties = message.properties.into_iter().map(|(name, value)| (name, Json::String(value))).collect();
         let content_type = Some(message.content_type.to_owned());
         let message = NewMessage { body: message.body, properties, content_type, ..NewMessage::default() };
-        let delay = self.delay(&mut random);
+        let is_parent = event.message == Message::Create && self.lock().late_parents.remove(&event.id);
+        let delay = if is_parent { between(LATE_PARENT, &mut random) } else { self.delay(&mut random) };
         self.queue.send(message.clone().delayed(delay));
-        if random.random_bool(DUPLICATES) {
+        // a second message of a late parent would not be late
+        if random.random_bool(DUPLICATES) && !is_parent {
             self.lock().duplicates += 1;
             let delay = if random.random_bool(TWINS) { delay } else { self.delay(&mut random) };
             self.queue.send(message.delayed(delay));
         }
         if event.message == Message::Create {
-            let (least, longest) = RIVAL_AFTER;
-            let after = delay + least + (longest - least).mul_f64(random.random());
-            self.compete(event.id, after).await;
+            let about = if random.random_bool(MUCH_LATER) { RIVAL_MUCH_LATER } else { RIVAL_AFTER };
+            self.compete(event.id, delay + between(about, &mut random)).await;
         }
         Ok(())
     }
@@ -80,20 +93,33 @@ impl Deliveries {
         self.lock().late
     }
 
+    /// How many events of this kind there were.
+    pub(super) fn count(&self, message: Message) -> u64 {
+        self.lock().messages.get(message.name()).copied().unwrap_or_default()
+    }
+
     /// The correlations of all events.
     pub(super) fn correlations(&self) -> BTreeSet<Uuid> {
         self.lock().correlations.clone()
     }
 
-    /// Notes an event that goes another way.
+    /// Notes an event that goes to the webhook.
     pub(super) fn note(&self, correlation: Uuid) {
-        self.lock().correlations.insert(correlation);
+        let mut state = self.lock();
+        state.correlations.insert(correlation);
+        state.posted += 1;
+    }
+
+    /// How many events went to the webhook.
+    pub(super) fn posted(&self) -> u64 {
+        self.lock().posted
     }
 
     /// The same for the n-th event of a row, whatever else happens at that moment.
     fn random_of(&self, event: &RaisedEvent) -> StdRng {
         let mut state = self.lock();
         state.correlations.insert(event.correlation);
+        *state.messages.entry(event.message.name()).or_default() += 1;
         let count = state.events.entry(event.id).or_default();
         *count += 1;
         let (high, low) = event.id.as_u64_pair();
@@ -118,6 +144,10 @@ impl Deliveries {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn between((least, longest): (Duration, Duration), random: &mut StdRng) -> Duration {
+    least + (longest - least).mul_f64(random.random())
 }
 
 #[cfg(test)]

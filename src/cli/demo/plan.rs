@@ -4,14 +4,16 @@ use std::time::Duration;
 
 /// Handler processes.
 pub(super) const INSTANCES: usize = 3;
-/// Which of them is killed.
-pub(super) const VICTIM: usize = 1;
+/// Which of them are killed, one after the other.
+pub(super) const VICTIMS: [usize; 2] = [1, 2];
 /// Share of events that are delivered twice.
 pub(super) const DUPLICATES: f64 = 0.10;
 /// Share of the duplicates that are delivered at the same moment as the first.
 pub(super) const TWINS: f64 = 0.4;
 /// Share of events that are delivered late.
 pub(super) const LATE: f64 = 0.3;
+/// How late the events of new companies come: after those of their contacts.
+pub(super) const LATE_PARENT: (Duration, Duration) = (ms(700), ms(1_200));
 /// Share of new contacts that another program creates in the target, too, at about the same moment.
 pub(super) const RIVALS: f64 = 0.5;
 /// The `Retry-After` of the throttled target; the header has whole seconds.
@@ -39,11 +41,12 @@ pub(super) struct Plan {
     pub(super) throttle: (Duration, Duration),
     /// When the target is not there at all, after the opening, and for how long.
     pub(super) outage: (Duration, Duration),
-    /// When an instance is killed, after the opening.
-    pub(super) kill: Duration,
+    /// When instances are killed, after the opening.
+    pub(super) kills: [Duration; 2],
     /// How long a message stays locked when its receiver is gone.
     pub(super) lock: Duration,
-    /// How long the rest of the traffic may take to be worked off.
+    /// How long the rest of the traffic may take to be worked off. Seconds are usual; an entry that a sweep could not work
+    /// on, because the table storage gave no answer, comes again in half a minute.
     pub(super) patience: Duration,
     /// `[limits]` of the mapping file.
     pub(super) limits: &'static str,
@@ -57,14 +60,14 @@ impl Plan {
             accounts: 25,
             products: 12,
             writers: 6,
-            actions: 45,
-            pace: ms(420),
+            actions: 48,
+            pace: ms(400),
             late_max: ms(1_500),
             throttle: (ms(6_000), ms(2_500)),
-            kill: ms(12_000),
+            kills: [ms(10_500), ms(18_500)],
             outage: (ms(14_000), ms(3_000)),
             lock: ms(5_000),
-            patience: ms(90_000),
+            patience: ms(150_000),
             limits: r#"
 lease = "6s"
 settle = "2s"
@@ -84,14 +87,14 @@ clock_skew = "200ms"
             accounts: 8,
             products: 5,
             writers: 4,
-            actions: 16,
-            pace: ms(170),
+            actions: 22,
+            pace: ms(180),
             late_max: ms(700),
             throttle: (ms(600), ms(1_100)),
-            kill: ms(1_900),
-            outage: (ms(2_300), ms(2_000)),
+            kills: [ms(1_800), ms(5_200)],
+            outage: (ms(2_900), ms(2_200)),
             lock: ms(2_000),
-            patience: ms(45_000),
+            patience: ms(150_000),
             limits: r#"
 lease = "3s"
 settle = "1s"

@@ -2,6 +2,9 @@
 //! and programs change them at the same time. Seeded: the same seed makes the same changes, if not at the same
 //! moments. Knows neither target nor handlers.
 
+mod scenes;
+
+use self::scenes::Interest;
 use super::delivery::Deliveries;
 use super::plan::{Plan, RIVALS};
 use super::world::Currency;
@@ -11,6 +14,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value as Json, json};
+use std::sync::Mutex;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -42,6 +46,8 @@ pub(super) struct Story<'a> {
     deliveries: &'a Deliveries,
     currencies: &'a [Currency],
     common: Common,
+    /// A link that is there from the beginning, until the end.
+    old: Mutex<Option<Interest>>,
 }
 
 /// One who changes rows, and the rows that are theirs alone.
@@ -52,6 +58,7 @@ struct Writer {
     /// Contacts that another program creates in the target as well; they stay.
     contended: Vec<Uuid>,
     orders: Vec<Uuid>,
+    interests: Vec<Interest>,
 }
 
 impl<'a> Story<'a> {
@@ -61,7 +68,7 @@ impl<'a> Story<'a> {
         deliveries: &'a Deliveries,
         currencies: &'a [Currency],
     ) -> Self {
-        Self { plan, source, deliveries, currencies, common: Common::default() }
+        Self { plan, source, deliveries, currencies, common: Common::default(), old: Mutex::default() }
     }
 
     /// The rows that everything else refers to.
@@ -92,7 +99,13 @@ impl<'a> Story<'a> {
             self.update("product", *id, &json!({"price": money(&mut random)}))?;
             pause(&mut random, Duration::from_millis(15)).await;
         }
-        Ok(())
+        self.oldest_interest(&mut random)
+    }
+
+    fn writer(&self, number: usize) -> anyhow::Result<Writer> {
+        let seed = self.plan.seed.wrapping_mul(1_000).wrapping_add(u64::try_from(number)? + 1);
+        let random = StdRng::seed_from_u64(seed);
+        Ok(Writer { number, random, contacts: vec![], contended: vec![], orders: vec![], interests: vec![] })
     }
 
     /// One writer's share, at their pace.
@@ -100,39 +113,35 @@ impl<'a> Story<'a> {
     /// # Errors
     /// As [`Story::opening`].
     pub(super) async fn write(&self, number: usize) -> anyhow::Result<()> {
-        let seed = self.plan.seed.wrapping_mul(1_000).wrapping_add(u64::try_from(number)? + 1);
-        let random = StdRng::seed_from_u64(seed);
-        let mut writer = Writer { number, random, contacts: vec![], contended: vec![], orders: vec![] };
+        let mut writer = self.writer(number)?;
         for _ in 0..self.plan.actions {
             pause(&mut writer.random, self.plan.pace).await;
             match writer.random.random_range(0..100) {
-                0..20 => self.new_contact(&mut writer)?,
-                20..38 => self.new_order(&mut writer)?,
-                38..60 => self.account_burst(&mut writer).await?,
-                60..76 => self.contact_burst(&mut writer).await?,
-                76..90 => self.order_burst(&mut writer).await?,
-                90..95 => self.cancel(&mut writer)?,
-                _ => self.leave(&mut writer)?,
+                0..16 => self.new_contact(&mut writer)?,
+                16..22 => self.company(&mut writer)?,
+                22..36 => self.new_order(&mut writer)?,
+                36..55 => self.account_burst(&mut writer).await?,
+                55..68 => self.contact_burst(&mut writer).await?,
+                68..79 => self.order_burst(&mut writer).await?,
+                79..84 => self.cancel(&mut writer)?,
+                84..88 => self.leave(&mut writer)?,
+                _ => self.interest(&mut writer)?,
             }
         }
         Ok(())
     }
 
-    /// Many changes of the same few rows at once.
-    ///
-    /// # Errors
-    /// As [`Story::opening`].
-    pub(super) async fn rush(&self) -> anyhow::Result<()> {
-        let mut random = StdRng::seed_from_u64(self.plan.seed ^ 0x5255_5348);
-        for number in 0..self.plan.writers * 6 {
-            let Some(id) = self.common.accounts.choose(&mut random).copied() else { return Ok(()) };
-            self.update("account", id, &account_change(&mut random, number))?;
-            pause(&mut random, Duration::from_millis(20)).await;
-        }
-        Ok(())
+    fn new_contact(&self, writer: &mut Writer) -> anyhow::Result<()> {
+        let contended = writer.random.random_bool(RIVALS);
+        self.contact(writer, contended)
     }
 
-    fn new_contact(&self, writer: &mut Writer) -> anyhow::Result<()> {
+    /// A contact that another program creates in the target as well.
+    fn contended_contact(&self, writer: &mut Writer) -> anyhow::Result<()> {
+        self.contact(writer, true)
+    }
+
+    fn contact(&self, writer: &mut Writer, contended: bool) -> anyhow::Result<()> {
         let random = &mut writer.random;
         let Some(account) = self.common.accounts.choose(random) else { return Ok(()) };
         let id = guid(random);
@@ -141,7 +150,7 @@ impl<'a> Story<'a> {
             "emailaddress1": format!("{}@example.com", id.simple()), "jobtitle": "Buyer", "birthdate": date(random),
             "donotemail": random.random_bool(0.5), "new_interests": "100000001,100000009",
             "parentcustomerid_account@odata.bind": format!("/accounts({account})")});
-        if random.random_bool(RIVALS) {
+        if contended {
             self.deliveries.rival("contact", id, row.clone());
             writer.contended.push(id);
         } else {
@@ -243,6 +252,7 @@ impl<'a> Story<'a> {
             return Ok(());
         }
         let id = writer.contacts.swap_remove(writer.random.random_range(0..writer.contacts.len()));
+        writer.interests.retain(|interest| interest.contact != id);
         let deleted = self.source.delete(&self.source.person(), "contact", id);
         deleted.map_err(|error| refused("delete", "contact", &error))
     }
@@ -324,7 +334,8 @@ mod tests {
         let mut story = Story::new(&plan, &source, &deliveries, &currencies);
         story.opening().await.unwrap();
         let writers = try_join_all((0..plan.writers).map(|number| story.write(number)));
-        tokio::try_join!(writers, story.rush()).unwrap();
+        tokio::try_join!(writers, story.rush(0)).unwrap();
+        story.finale().unwrap();
         source
     }
 

@@ -2,8 +2,10 @@
 
 mod table;
 
-use super::world::{Currency, INBOX, LEDGER, TABLES, World};
-use crate::sim::dataverse::{Cell, Difference, Environment, Side, difference};
+use super::plan::VICTIMS;
+use super::trouble::Aimed;
+use super::world::{Currency, INBOX, LEDGER, LINKS, TABLES, World};
+use crate::sim::dataverse::{Cell, Difference, Environment, Message, Side, difference};
 use crate::sim::host::QueueCounts;
 use crate::sim::tables::Entity;
 use crate::sim::tables::value::Value;
@@ -20,6 +22,9 @@ pub(super) struct Verdict {
     pub(super) seed: u64,
     /// Changes made in the source.
     changes: u64,
+    deleted: u64,
+    linked: u64,
+    unlinked: u64,
     queue: QueueCounts,
     webhooks: u64,
     webhooks_refused: usize,
@@ -31,13 +36,21 @@ pub(super) struct Verdict {
     ignored: u64,
     raced: u64,
     deferred: u64,
+    webhooks_kept: u64,
+    placeholders: u64,
     unfinished: u64,
     reasons: Vec<(String, u64)>,
     kills: u64,
     refused: Refused,
+    /// Requests that the throttling and the outage hit.
+    throttled: u64,
+    outage: u64,
     /// Writes of an event beyond its first.
     written_again: u64,
     rows: usize,
+    links: usize,
+    /// Placeholders that nothing has filled.
+    unfilled: usize,
     differences: Vec<Difference>,
     pending: usize,
     /// Entries of events in the ledger, and how many of them are not done.
@@ -59,7 +72,7 @@ struct Refused {
 
 impl Verdict {
     /// Looks at everything; call it when nothing moves any more.
-    pub(super) fn of(world: &World, naive: bool, seed: u64) -> Self {
+    pub(super) fn of(world: &World, naive: bool, seed: u64, aimed: Aimed) -> Self {
         let counts = &world.counts;
         let host = world.host.counts();
         let (noted, owed) = noted(world);
@@ -67,6 +80,9 @@ impl Verdict {
             naive,
             seed,
             changes: u64::try_from(world.deliveries.correlations().len()).unwrap_or(u64::MAX),
+            deleted: world.deliveries.count(Message::Delete),
+            linked: world.deliveries.count(Message::Associate),
+            unlinked: world.deliveries.count(Message::Disassociate),
             queue: world.queue.counts(),
             webhooks: host.invocations.get("webhook").copied().unwrap_or_default(),
             webhooks_refused: world.source.failed_jobs().len(),
@@ -76,14 +92,20 @@ impl Verdict {
             duplicates: counts.outcome("duplicate"),
             stale: counts.outcome("stale"),
             deferred: counts.outcome("deferred"),
+            webhooks_kept: counts.webhooks_kept(),
+            placeholders: world.placeholders(),
             ignored: counts.outcome("ignored"),
             raced: counts.detail("applied", "raced"),
             unfinished: counts.unfinished(),
             reasons: counts.reasons(),
             kills: world.host.deaths(),
             refused: refused(&world.target),
+            throttled: world.target.faults().hits(aimed.throttle),
+            outage: world.target.faults().hits(aimed.outage),
             written_again: written_again(world),
             rows: TABLES.iter().map(|table| rows(&world.source, &world.target, table)).sum(),
+            links: world.source.links(LINKS).union(&world.target.links(LINKS)).count(),
+            unfilled: unfilled(world),
             differences: differences(world),
             pending: world.queue.pending(),
             noted,
@@ -93,21 +115,49 @@ impl Verdict {
         }
     }
 
-    /// Equal, and nothing owed.
+    /// Equal, nothing owed, and everything happened that the story promises.
     pub(super) fn is_good(&self) -> bool {
-        let owed = [self.pending, self.owed, self.dead, self.webhooks_refused, self.parked.len()];
-        // an empty ledger would owe nothing because nobody looked there
-        let was_noted = self.naive || self.noted > 0;
-        self.differences.is_empty() && owed.iter().all(|count| *count == 0) && was_noted
+        self.differences.is_empty() && self.owes_nothing() && self.missed().is_empty()
     }
 
-    /// Rows missing in the target, rows that should be gone, columns that differ.
-    fn kinds(&self) -> (usize, usize, usize) {
+    fn owes_nothing(&self) -> bool {
+        let owed = [self.pending, self.owed, self.dead, self.webhooks_refused, self.parked.len(), self.unfilled];
+        // an empty ledger would owe nothing because nobody looked there
+        let was_noted = self.naive || self.noted > 0;
+        owed.iter().all(|count| *count == 0) && was_noted
+    }
+
+    /// What the story promises and what did not happen: a run that misses something proves less.
+    fn missed(&self) -> Vec<&'static str> {
+        if self.naive {
+            return Vec::new();
+        }
+        let kills = u64::try_from(VICTIMS.len()).unwrap_or(u64::MAX);
+        let promised = [
+            ("events that come late", self.late),
+            ("events that come twice", self.sent_twice.min(self.duplicates)),
+            ("children that come before their parent", self.placeholders),
+            ("deletes", self.deleted),
+            ("links that are made", self.linked),
+            ("links that are removed", self.unlinked),
+            ("races lost (412)", self.refused.races),
+            ("requests while the target is throttled", self.throttled),
+            ("requests while the target is gone", self.outage),
+            ("webhooks that are kept for later", self.webhooks_kept),
+            ("processes killed", (self.kills + 1).saturating_sub(kills)),
+            ("messages that a killed process held", self.queue.locks_lost),
+        ];
+        promised.into_iter().filter(|(_, count)| *count == 0).map(|(what, _)| what).collect()
+    }
+
+    /// Rows missing in the target, rows that should be gone, columns that differ, links that differ.
+    fn kinds(&self) -> (usize, usize, usize, usize) {
         let count = |wanted: fn(&Difference) -> bool| self.differences.iter().filter(|found| wanted(found)).count();
         (
             count(|found| matches!(found, Difference::Row { missing: Side::Second, .. })),
             count(|found| matches!(found, Difference::Row { missing: Side::First, .. })),
             count(|found| matches!(found, Difference::Column { .. })),
+            count(|found| matches!(found, Difference::Link { .. })),
         )
     }
 }
@@ -196,6 +246,17 @@ fn noted(world: &World) -> (usize, usize) {
         !known.contains(&(text("partition"), text("event_key")))
     });
     (known.len(), owed + alone.count())
+}
+
+/// Placeholders that the ledger still knows as such.
+fn unfilled(world: &World) -> usize {
+    let entities = world.tables.entities(LEDGER);
+    let state = |entity: &Entity| match entity.properties.get("record") {
+        Some(Value::String(text)) => serde_json::from_str::<Json>(text).ok()?.get("state").cloned(),
+        _ => None,
+    };
+    let is_one = |state: &Json| state.get("exists") == Some(&Json::Bool(true)) && state.get("placeholder_ms").is_some();
+    entities.iter().filter_map(state).filter(is_one).count()
 }
 
 /// The reasons of what is parked.

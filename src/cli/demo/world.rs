@@ -4,7 +4,7 @@
 use super::counts::Counts;
 use super::delivery::Deliveries;
 use super::plan::{INSTANCES, Plan};
-use crate::sim::dataverse::{self, Collector, Environment, Image, Sink, Step, Webhook, sample};
+use crate::sim::dataverse::{self, Collector, Environment, Image, Message, Sink, Step, Webhook, sample};
 use crate::sim::host::{FunctionKeys, Handlers, Host, HostSettings, Log, Queue, QueueSettings, Timers};
 use crate::sim::http::Server;
 use crate::sim::tables::{self, DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY, TableService};
@@ -13,6 +13,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -29,6 +30,8 @@ const QUEUED: [(&str, &[&str]); 3] = [
 /// The table whose events go to the webhook.
 const POSTED: (&str, &[&str]) =
     ("product", &["versionnumber", "statecode", "statuscode", "transactioncurrencyid", "price"]);
+/// The relationship whose links go through the queue: which products a contact is interested in.
+pub(super) const LINKS: &str = "new_contact_product";
 /// All of them.
 pub(super) const TABLES: [&str; 4] = ["account", "contact", "salesorder", "product"];
 
@@ -41,12 +44,19 @@ pub(super) const INBOX: &str = "syncinbox";
 const QUEUE: &str = "dataverse-events";
 const KEY: &str = "demo";
 const BEARER: &str = "demo";
+/// The host's connection to the queue has a name of its own, so handlers have none: their sweeps work off what is due
+/// themselves. Handed to the queue, an entry that meets a fault would wait five minutes for its next turn.
+const QUEUE_CONNECTION: &str = "DemoQueue";
+/// What a placeholder is called.
+const PLACEHOLDER: &str = "(awaiting sync)";
 /// Where the connection string of the table storage is.
 const CONNECTION: &str = "DemoStorage";
 /// Between "no such row" and the insert of an upsert.
 const RACE_WINDOW: Duration = Duration::from_millis(120);
 const LATENCY: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(16));
-/// Between giving a message back to the broker and its next delivery.
+/// Between giving a message back to the broker and its next delivery. An instance that is killed gives nothing back; but a
+/// handler that somebody kills from outside refuses everything until the host has noticed, and with no time at all between
+/// two deliveries a message would be dead in that moment.
 const REDELIVERY: Duration = Duration::from_millis(20);
 /// Requests that the log keeps in full.
 const LOG_ENTRIES_MAX: usize = 50_000;
@@ -71,6 +81,9 @@ pub(super) struct World {
     /// Every change of the target.
     pub(super) written: Collector,
     pub(super) currencies: Vec<Currency>,
+    /// Rows of the target as they came into being, and how many of them were placeholders.
+    made: Collector,
+    placeholders: AtomicU64,
     _servers: [Server; 3],
     _folder: Folder,
 }
@@ -113,6 +126,9 @@ impl World {
         for (number, table) in (0_u128..).zip(TABLES) {
             target.subscribe(Step::new(Uuid::from_u128(100 + number), table, Sink::Collect(written.clone())));
         }
+        let made = Collector::default();
+        let creates = Step::new(Uuid::from_u128(120), "account", Sink::Collect(made.clone()));
+        target.subscribe(creates.messages(&[Message::Create]));
         subscribe(&source, &host, &deliveries);
         Ok(Self {
             source,
@@ -124,9 +140,35 @@ impl World {
             deliveries,
             written,
             currencies,
+            made,
+            placeholders: AtomicU64::new(0),
             _servers: servers,
             _folder: folder,
         })
+    }
+}
+
+impl World {
+    /// Accounts that came into being as placeholders so far.
+    pub(super) fn placeholders(&self) -> u64 {
+        let made = self.made.take();
+        let found = made.iter().filter(|event| String::from_utf8_lossy(&event.body).contains(PLACEHOLDER)).count();
+        let found = u64::try_from(found).unwrap_or(u64::MAX);
+        self.placeholders.fetch_add(found, Ordering::Relaxed).saturating_add(found)
+    }
+
+    /// Writes that lost a race: 412 from the target so far.
+    pub(super) fn races(&self) -> u64 {
+        let counts = self.target.requests().counts();
+        let lost = counts.iter().filter(|((method, _, status), _)| *status == Some(412) && method != "GET");
+        lost.map(|(_, count)| count).sum()
+    }
+
+    /// Events that went to the webhook and have no answer that counts: after 502 to 504 they are sent once more.
+    pub(super) fn unanswered(&self) -> u64 {
+        let answers = self.host.counts().http;
+        let counting = answers.iter().filter(|(status, _)| !(502..=504).contains(*status));
+        self.deliveries.posted().saturating_sub(counting.map(|(_, count)| count).sum())
     }
 }
 
@@ -166,7 +208,7 @@ fn host(
     let pairs: Vec<String> = currencies.iter().map(|c| format!("{}={}", c.source, c.target)).collect();
     let mut environment: BTreeMap<String, String> = [
         ("SYNC_QUEUE", QUEUE.to_owned()),
-        ("ServiceBus__fullyQualifiedNamespace", "stand-in.servicebus.windows.net".to_owned()),
+        (QUEUE_CONNECTION, "the host's alone".to_owned()),
         ("TARGET_URL", target.clone()),
         ("LOG_FORMAT", "json".to_owned()),
     ]
@@ -218,6 +260,15 @@ fn subscribe(source: &Environment, host: &Host, deliveries: &Arc<Deliveries>) {
         }));
         source.subscribe(Step::new(Uuid::from_u128(number), table, sink).image(image(columns)));
     }
+    let sink = {
+        let deliveries = Arc::clone(deliveries);
+        Sink::Call(Arc::new(move |event| {
+            let deliveries = Arc::clone(&deliveries);
+            Box::pin(async move { deliveries.deliver(event).await })
+        }))
+    };
+    let links = Step::new(Uuid::from_u128(40), "contact", sink);
+    source.subscribe(links.messages(&[Message::Associate, Message::Disassociate]));
     let (table, columns) = POSTED;
     let webhook = Arc::new(Webhook::new(&format!("{}/api/webhook?code={KEY}", host.url())));
     let step = Step::new(Uuid::from_u128(50), table, Sink::Webhook(webhook));
@@ -241,9 +292,11 @@ impl Folder {
     fn write(plan: &Plan, naive: bool) -> anyhow::Result<Self> {
         let folder = Self(std::env::temp_dir().join(format!("dataverse-sync-demo-{}", Uuid::new_v4())));
         let mapping = mapping(plan);
+        let queue = include_str!("../../../functions/queue/function.json")
+            .replace("ServiceBus\"", &format!("{QUEUE_CONNECTION}\""));
         let files = [
             ("host.json", include_str!("../../../host.json")),
-            ("queue/function.json", include_str!("../../../functions/queue/function.json")),
+            ("queue/function.json", queue.as_str()),
             ("webhook/function.json", include_str!("../../../functions/webhook/function.json")),
             ("health/function.json", include_str!("../../../functions/health/function.json")),
             ("sync.toml", mapping.as_str()),

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// The keys, as CONTRACT names them.
-pub const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 15] = [
     "lease",
     "settle",
     "request_timeout",
@@ -21,11 +21,16 @@ pub const KEYS: [&str; 13] = [
     "attempts_max",
     "deliveries_max",
     "age_max",
+    "deletes_max",
+    "deletes_window",
     "dedup_window",
     "tombstones",
 ];
 
 const DAY: u64 = 86_400;
+
+/// Largest number of deletes that a fuse may be set to.
+const DELETES_MAX: u32 = 1_000_000;
 
 /// Reads the section over the defaults and checks bounds and relations.
 pub fn read(section: Option<&Section<'_>>, report: &mut Report<'_>) -> Limits {
@@ -45,6 +50,7 @@ pub fn read(section: Option<&Section<'_>>, report: &mut Report<'_>) -> Limits {
     read.duration("duplicate_wait", &mut limits.duplicate_wait, tick..=seconds(50));
     read.duration("clock_skew", &mut limits.clock_skew, tick..=seconds(300));
     read.duration("age_max", &mut limits.age_max, seconds(1)..=seconds(365 * DAY));
+    read.duration("deletes_window", &mut limits.deletes_window, seconds(1)..=seconds(7 * DAY));
     read.duration("dedup_window", &mut limits.dedup_window, seconds(1)..=seconds(3_650 * DAY));
     read.duration("tombstones", &mut limits.tombstones, seconds(1)..=seconds(36_500 * DAY));
     if let Some(count) = read.count("max_in_flight", 1..=1_000) {
@@ -57,8 +63,16 @@ pub fn read(section: Option<&Section<'_>>, report: &mut Report<'_>) -> Limits {
     if let Some(count) = read.count("deliveries_max", 1..=2_000) {
         limits.deliveries_max = count;
     }
+    if let Some(count) = read.count("deletes_max", 0..=DELETES_MAX) {
+        limits.deletes_max = count;
+    }
     relations(&limits, section, report);
     limits
+}
+
+/// A table's own `deletes_max`.
+pub fn deletes_max(section: &Section<'_>, report: &mut Report<'_>) -> Option<u32> {
+    Reader { section, report }.count("deletes_max", 0..=DELETES_MAX)
 }
 
 struct Reader<'s, 'r, 't> {

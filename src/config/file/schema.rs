@@ -92,6 +92,9 @@ pub struct Table {
     /// Rules for lookups, by column (source or target name). Default: for synchronised tables as `parents` says; for others
     /// "skip", and so for owners.
     pub lookups: Option<BTreeMap<LogicalName, Lookup>>,
+    /// Instead of `limits.deletes_max`; 0: no fuse for this table.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub deletes_max: Option<u32>,
     /// As in `[defaults]`.
     pub duplicate_key: Option<DuplicateKey>,
     /// As in `[defaults]`.
@@ -214,6 +217,13 @@ pub struct Limits {
     /// Age at which an event that could not be applied is parked, 1s to 365d.
     #[schemars(extend("default" = "7d"))]
     pub age_max: Option<Span>,
+    /// Deletes of one table by one instance within `deletes_window` before the fuse blows: further deletes of the table are
+    /// parked (`mass_delete`). 0: no fuse. Up to 1000000.
+    #[schemars(range(min = 0, max = 1_000_000), extend("default" = 1000))]
+    pub deletes_max: Option<u32>,
+    /// The window of `deletes_max`, 1s to 7d. A blown fuse closes when no delete of the table came for as long.
+    #[schemars(extend("default" = "10m"))]
+    pub deletes_window: Option<Span>,
     /// How long event ids are kept, 1s to 3650d. At least `age_max`.
     #[schemars(extend("default" = "14d"))]
     pub dedup_window: Option<Span>,

@@ -2,6 +2,7 @@
 
 use super::columns;
 use super::defaults;
+use super::limits;
 use super::lookups;
 use super::read::{Field, Report, Section, logical_name};
 use super::value;
@@ -11,7 +12,7 @@ use crate::domain::value::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The keys of a table besides those of `[defaults]`.
-pub const KEYS: [&str; 6] = ["target", "key", "groups", "columns", "placeholder", "lookups"];
+pub const KEYS: [&str; 7] = ["target", "key", "groups", "columns", "placeholder", "lookups", "deletes_max"];
 
 /// The keys of `[tables.x.placeholder]`.
 pub const PLACEHOLDER_KEYS: [&str; 1] = ["set"];
@@ -37,6 +38,7 @@ pub fn read(field: &Field<'_>, defaults: &TableMap, report: &mut Report<'_>) -> 
     if let Some(identity) = section.get("key").and_then(|field| key(&field, &table.columns, report)) {
         table.identity = identity;
     }
+    table.deletes_max = limits::deletes_max(&section, report);
     if let Some(field) = section.get("groups") {
         table.groups = groups(&field, &table.columns, report);
     }

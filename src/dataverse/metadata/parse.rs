@@ -73,7 +73,9 @@ pub fn table(json: &Json) -> Result<TableSchema, ParseError> {
             .filter_map(link)
             .collect(),
         optimistic_concurrency: json.get("IsOptimisticConcurrencyEnabled").and_then(Json::as_bool).unwrap_or(false),
-        elastic: text(json, "TableType").is_some_and(|kind| kind.eq_ignore_ascii_case("Elastic")),
+        elastic: is_type(json, "Elastic"),
+        external: is_type(json, "Virtual"),
+        files: list(json, "Attributes").into_iter().flatten().filter_map(file).collect(),
     })
 }
 
@@ -113,6 +115,16 @@ fn column(json: &Json) -> Option<(String, ColumnSchema)> {
     let kind = kind(text(json, "AttributeType").as_deref(), type_name.as_deref(), derived);
     let (creatable, updatable) = (flag("IsValidForCreate"), flag("IsValidForUpdate"));
     Some((text(json, "LogicalName")?, ColumnSchema { kind, creatable, updatable }))
+}
+
+fn is_type(json: &Json, name: &str) -> bool {
+    text(json, "TableType").is_some_and(|kind| kind.eq_ignore_ascii_case(name))
+}
+
+/// The name of a file or image column.
+fn file(json: &Json) -> Option<String> {
+    let type_name = json.get("AttributeTypeName").and_then(|name| text(name, "Value"))?;
+    ["FileType", "ImageType"].contains(&type_name.as_str()).then(|| text(json, "LogicalName"))?
 }
 
 /// Columns derived from another one (`owneridname`, `entityimage_url`) can be neither selected nor written.

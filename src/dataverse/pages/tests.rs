@@ -1,3 +1,5 @@
+//! Pages, their links and what is not worth another page, against scripted answers.
+
 use super::*;
 use crate::dataverse::script::{Bench, answer, every_kind, guid};
 use std::collections::BTreeMap;

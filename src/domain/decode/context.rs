@@ -57,6 +57,16 @@ impl Message {
     }
 }
 
+/// Messages that change rows and may be all that tells of it: refused, so that they are parked rather than ignored. What to
+/// do instead.
+const REFUSED: [(&str, &str); 5] = [
+    ("CreateMultiple", "register the step on Create, which CreateMultiple raises as well"),
+    ("UpdateMultiple", "register the step on Update, which UpdateMultiple raises as well"),
+    ("UpsertMultiple", "register steps on Create and Update (on Upsert for elastic tables)"),
+    ("DeleteMultiple", "register the step on Delete"),
+    ("Merge", "register the step on Update: read both rows of this merge from the source, or change them once more"),
+];
+
 /// Decodes a context.
 ///
 /// # Errors
@@ -64,6 +74,10 @@ impl Message {
 pub(super) fn decode<'v>(context: &'v Json, around: Surroundings<'_>) -> Part<'v, Item> {
     let name = json::text(required(context, "MessageName")?, "`MessageName`")?;
     let id = identity::of_context(context, around)?;
+    if let Some((_, instead)) = REFUSED.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+        let message = required(context, "MessageName")?;
+        return Err(Fault::shape(message, format!("message {name} is not supported: {instead}")));
+    }
     let Some(message) = Message::parse(name) else {
         return Ok(Item::NotForUs(not_for_us(context, id)));
     };

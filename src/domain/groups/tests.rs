@@ -18,6 +18,8 @@ fn schema(columns: &[(&str, ColumnKind)]) -> TableSchema {
         links: Vec::new(),
         optimistic_concurrency: true,
         elastic: false,
+        external: false,
+        files: std::collections::BTreeSet::new(),
     }
 }
 

@@ -54,6 +54,12 @@ fn part(
     }
     let source = table.columns.source_name(column)?;
     let value = event.columns.get(source).or_else(|| event.image.get(source))?;
+    value_part(table, schema, column, value)
+}
+
+/// A source value as part of the key, under the target's `column`.
+pub(super) fn value_part(table: &TableMap, schema: &TableSchema, column: &str, value: &Value) -> Option<KeyPart> {
+    let kind = schema.columns.get(column).map(|column| column.kind);
     match table.columns.values.get(column) {
         Some(entries) => typed(kind, &values::translated(entries, value)?),
         None => typed(kind, value),
@@ -61,7 +67,7 @@ fn part(
 }
 
 /// A usable key part of the column's type. Null and blank text are none: Dataverse does not hold such keys unique.
-fn typed(kind: Option<ColumnKind>, value: &Value) -> Option<KeyPart> {
+pub(super) fn typed(kind: Option<ColumnKind>, value: &Value) -> Option<KeyPart> {
     use ColumnKind as Kind;
     let part = values::key_part(value)?;
     let text = match &part {

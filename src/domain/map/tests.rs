@@ -80,6 +80,8 @@ fn schema() -> TableSchema {
         links: Vec::new(),
         optimistic_concurrency: true,
         elastic: false,
+        external: false,
+        files: std::collections::BTreeSet::new(),
     }
 }
 

@@ -37,6 +37,12 @@ struct Stored {
     exists: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     placeholder_ms: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    moved: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wanted: Option<String>,
 }
 
 impl Serialize for RowState {
@@ -62,6 +68,9 @@ impl Serialize for RowState {
             target_etag: self.target_etag.clone(),
             exists: self.exists,
             placeholder_ms: self.placeholder_ms,
+            key: self.key.clone(),
+            moved: self.moved.clone(),
+            wanted: self.wanted.clone(),
         }
         .serialize(serializer)
     }
@@ -90,6 +99,9 @@ impl<'de> Deserialize<'de> for RowState {
             target_etag: stored.target_etag,
             exists: stored.exists,
             placeholder_ms: stored.placeholder_ms,
+            key: stored.key,
+            moved: stored.moved,
+            wanted: stored.wanted,
         })
     }
 }

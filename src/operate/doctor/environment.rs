@@ -4,6 +4,8 @@ use super::Check;
 use crate::dataverse::client::{Call, Dataverse};
 use crate::dataverse::error::{DataverseError, Kind};
 use crate::dataverse::read::Identity;
+use crate::ledger::claim::LedgerError;
+use crate::sync::strangers::Pinned;
 use uuid::Uuid;
 
 /// Which of the two.
@@ -102,6 +104,37 @@ pub fn organizations(target: Option<Identity>, source: Option<Identity>, ours: &
     Check::ok(NAME, "source and target differ")
 }
 
+/// Whose events are taken if no setting says it: the organization that the ledger has pinned. `source`: who answered there.
+#[must_use]
+pub fn pinned(
+    pinned: &Result<Option<Pinned>, LedgerError>,
+    ours: &[Uuid],
+    source: Option<Identity>,
+    target: Option<Identity>,
+) -> Check {
+    const NAME: &str = "pinned organization";
+    if !ours.is_empty() {
+        return Check::ok(NAME, "not needed: SOURCE_ORGANIZATION_ID says whose events are taken");
+    }
+    let pinned = match pinned {
+        Ok(Some(pinned)) => pinned.organization,
+        Ok(None) => return Check::ok(NAME, "none yet: the first organization that sends an event will be"),
+        Err(error) => return Check::skipped(NAME, format!("the ledger did not say: {error}")),
+    };
+    let remedy = |which: &str| format!("set SOURCE_ORGANIZATION_ID to {which}: it counts more than what is pinned");
+    match (source, target) {
+        (Some(source), _) if source.organization != pinned => {
+            let detail = format!("{pinned}, and the source is {}: its events are ignored", source.organization);
+            Check::fail(NAME, detail, remedy(&source.organization.to_string()))
+        }
+        (_, Some(target)) if target.organization == pinned => {
+            Check::fail(NAME, format!("{pinned}, which is the target"), remedy("the source's organization"))
+        }
+        (Some(_), _) => Check::ok(NAME, format!("{pinned}, the source")),
+        (None, _) => Check::ok(NAME, format!("{pinned}: events of all others are ignored")),
+    }
+}
+
 /// The error with what the server said; requests without rows only.
 pub(super) fn told(error: &DataverseError) -> String {
     match error.message().lines().next().filter(|line| !line.is_empty()) {
@@ -134,6 +167,25 @@ pub(super) fn remedy(side: Side, error: &DataverseError) -> String {
 mod tests {
     use super::super::Status;
     use super::*;
+
+    #[test]
+    fn the_pinned_organization_must_be_the_source() {
+        let identity = |n: u128| {
+            Some(Identity { user: Uuid::nil(), business_unit: Uuid::nil(), organization: Uuid::from_u128(n) })
+        };
+        let check = |known: Option<u128>, source, ours: &[u128], expected| {
+            let known = known.map(|n| Pinned { organization: Uuid::from_u128(n), since_ms: 0 });
+            let ours: Vec<Uuid> = ours.iter().copied().map(Uuid::from_u128).collect();
+            assert_eq!(pinned(&Ok(known), &ours, source, identity(2)).status, expected, "{known:?}");
+        };
+        check(None, None, &[], Status::Ok);
+        check(Some(1), None, &[], Status::Ok);
+        check(Some(1), identity(1), &[], Status::Ok);
+        check(Some(3), identity(1), &[], Status::Fail);
+        check(Some(2), None, &[], Status::Fail);
+        check(Some(3), identity(1), &[1], Status::Ok);
+        assert_eq!(pinned(&Err(LedgerError::Contended), &[], None, None).status, Status::Skipped);
+    }
 
     #[test]
     fn organizations_must_differ_and_be_ours() {

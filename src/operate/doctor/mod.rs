@@ -5,6 +5,7 @@ pub mod environment;
 pub mod host_json;
 pub mod ledger;
 pub mod manifests;
+pub mod queue;
 pub mod source;
 pub mod table;
 pub mod target;

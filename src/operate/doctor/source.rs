@@ -18,6 +18,14 @@ pub fn table(table: &TableMap, source: &TableSchema, target: Option<&TableSchema
     let name = name(table);
     let map = &table.columns;
     let mut checks = Vec::new();
+    if source.elastic {
+        let remedy = "register its steps on Upsert as well: an upsert of a row raises neither Create nor Update there";
+        checks.push(Check::warn(&name, "is an elastic table", remedy));
+    }
+    if source.external {
+        let remedy = format!("remove [tables.{}]: what changes where its rows are kept raises no event", table.source);
+        checks.push(Check::fail(&name, "is a virtual table, which is not supported", remedy));
+    }
     let named: BTreeSet<&String> = map.include.iter().flatten().chain(map.rename.keys()).collect();
     for column in named.into_iter().filter(|column| !source.columns.contains_key(*column)) {
         let known = source.columns.keys().map(String::as_str);

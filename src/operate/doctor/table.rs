@@ -20,6 +20,19 @@ pub fn table(mapping: &Mapping, table: &TableMap, schema: &TableSchema) -> Vec<C
         let remedy = format!("remove [tables.{}]: an upsert replaces whole rows there", table.source);
         checks.push(Check::fail(&name, "is an elastic table, which is not supported", remedy));
     }
+    if schema.external {
+        let remedy = format!("remove [tables.{}], or write to where its rows are kept", table.source);
+        checks.push(Check::fail(&name, "is a virtual table, which is not supported", remedy));
+    }
+    let files = schema.files.iter().filter(|column| {
+        let system = schema.is_system(column);
+        !system && table.columns.source_name(column).is_some()
+    });
+    let files: Vec<&str> = files.map(String::as_str).collect();
+    if !files.is_empty() {
+        let detail = format!("has file or image columns, which are never synchronised: {}", listed(files));
+        checks.push(Check::warn(&name, detail, "add them to `exclude` to say that this is known"));
+    }
     if table.guard == Guard::Etag && !schema.optimistic_concurrency {
         let remedy = format!("write guard = \"lease\" in [tables.{}]", table.source);
         checks.push(Check::fail(&name, "guard = \"etag\", but the table has no optimistic concurrency", remedy));
@@ -136,4 +149,35 @@ pub(super) fn referenced<'a>(schema: &'a TableSchema, column: &str) -> Vec<&'a s
         .map(|lookup| lookup.referenced_table.as_str())
         .map(|table| if table == "owner" { "systemuser" } else { table })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Status;
+    use super::*;
+
+    #[test]
+    fn file_and_image_columns_are_named_unless_they_are_excluded() {
+        let schema = TableSchema {
+            name: "account".to_owned(),
+            entity_set: "accounts".to_owned(),
+            primary_id: "accountid".to_owned(),
+            primary_name: None,
+            columns: BTreeMap::new(),
+            lookups: Vec::new(),
+            keys: Vec::new(),
+            links: Vec::new(),
+            optimistic_concurrency: true,
+            elastic: false,
+            external: false,
+            // the image of the row itself is a system column
+            files: ["entityimage", "new_contract", "new_photo"].map(str::to_owned).into(),
+        };
+        let mut map = TableMap::new("account");
+        map.columns.exclude.insert("new_photo".to_owned());
+        let checks = table(&Mapping::default(), &map, &schema);
+        let [check] = checks.as_slice() else { panic!("{checks:?}") };
+        assert_eq!(check.status, Status::Warn);
+        assert!(check.detail.ends_with("never synchronised: new_contract"), "{}", check.detail);
+    }
 }

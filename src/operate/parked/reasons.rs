@@ -38,6 +38,11 @@ pub const REASONS: &[Reason] = &[
         "create the currency or map it under `lookups`, then replay",
     ),
     reason(
+        "deliveries_exhausted",
+        "the queue brought the message as often as it may and it could not even be stored; the last problem follows",
+        "see that the ledger works (`doctor`), then replay",
+    ),
+    reason(
         "duplicate_key",
         "another row of the target holds a key that must be unique",
         "remove or correct that row in the target, then replay",
@@ -68,6 +73,16 @@ pub const REASONS: &[Reason] = &[
         "look the code up, correct the data or the mapping, then replay",
     ),
     reason("key_ambiguous", "several rows have this key", "remove the duplicates, then replay"),
+    reason(
+        "key_changed",
+        "the row's key changed and its history cannot follow; why is said there",
+        "read what it says, then replay",
+    ),
+    reason(
+        "mass_delete",
+        "more rows of the table were deleted at once than `deletes_max` allows, so deletes are held",
+        "if the deletes are meant, replay them all: `parked replay --reason mass_delete`; else discard",
+    ),
     reason(
         "misconfigured",
         "the target lacks something: an alternate key, optimistic concurrency",
@@ -109,6 +124,11 @@ pub const REASONS: &[Reason] = &[
         "set SOURCE_URL, or `read = \"event\"` for the table, then replay",
     ),
     reason("table_missing", "the target has no such table", "create it or correct `target` in sync.toml, then replay"),
+    reason(
+        "too_large",
+        "the event is larger than the ledger can keep",
+        "send fewer or shorter columns, or set `read = \"source\"` for the table; a replay cannot help, so discard",
+    ),
     reason("too_old", "owed for longer than `age_max`; the last problem follows", "mend what follows, then replay"),
     reason(
         "undecodable",
@@ -121,6 +141,11 @@ pub const REASONS: &[Reason] = &[
         "correct it in the source or map it in sync.toml, then replay",
     ),
     reason("value_unmapped", "a value has no entry under `values`", "add the entry to sync.toml, then replay"),
+    reason(
+        "virtual_table",
+        "the table is virtual: its rows are kept outside of Dataverse",
+        "take the table out of sync.toml and discard",
+    ),
 ];
 
 /// What is known of a reason's word.

@@ -71,7 +71,7 @@ pub fn table(schema: &Schema, def: &TableDef) -> Value {
         "IsActivity": def.activity,
         "IsIntersect": false,
         "IsCustomEntity": def.name.contains('_'),
-        "TableType": if def.elastic { "Elastic" } else { "Standard" },
+        "TableType": if def.elastic { "Elastic" } else if def.external { "Virtual" } else { "Standard" },
         "OwnershipType": if def.columns.contains_key("ownerid") { "UserOwned" } else { "OrganizationOwned" },
         "Attributes": attributes(def, false),
         "Keys": keys(def),

@@ -24,6 +24,8 @@ pub struct TableDef {
     pub states: Vec<StateDef>,
     /// An elastic table: an upsert replaces the row, and raises `Upsert` instead of Create and Update.
     pub elastic: bool,
+    /// A virtual table, as far as metadata says so.
+    pub external: bool,
     /// Whether ETags are accepted in `If-Match`.
     pub optimistic_concurrency: bool,
     /// Whether changes are tracked.
@@ -51,6 +53,7 @@ impl TableDef {
             keys: Vec::new(),
             states: Vec::new(),
             elastic: false,
+            external: false,
             optimistic_concurrency: true,
             change_tracking: true,
             activity: false,

@@ -15,6 +15,12 @@ const LEFT_ALONE: [&str; 2] = ["ownerid", "timezoneruleversionnumber"];
 pub(super) enum Change {
     Upsert(Json),
     Delete,
+    /// Links of a many-to-many relationship: navigation property, and the other rows as `set(id)`.
+    Link {
+        present: bool,
+        navigation: String,
+        others: Vec<String>,
+    },
     Nothing,
 }
 
@@ -37,9 +43,14 @@ impl Event {
             let found = context.get(name).and_then(Json::as_str).map(str::to_owned);
             found.ok_or_else(|| format!("no {name}"))
         };
+        let message = text("MessageName")?;
+        if let "Associate" | "Disassociate" = message.as_str() {
+            let (set, row, change) = links(&context, schema, message == "Associate").ok_or("no link")?;
+            return Ok(Self { id: text("OperationId")?, correlation: text("CorrelationId")?, set, row, change });
+        }
         let table = text("PrimaryEntityName")?;
         let def = schema.tables.get(&table).ok_or_else(|| format!("no table {table}"))?;
-        let change = match text("MessageName")?.as_str() {
+        let change = match message.as_str() {
             "Create" | "Update" => Change::Upsert(columns(&context, def, schema, currencies)),
             "Delete" => Change::Delete,
             _ => Change::Nothing,
@@ -52,6 +63,21 @@ impl Event {
             change,
         })
     }
+}
+
+/// The first row's set and id, and what becomes of its links.
+fn links(context: &Json, schema: &Schema, present: bool) -> Option<(String, String, Change)> {
+    let input = context.get("InputParameters")?.as_array()?;
+    let value = |key: &str| input.iter().find(|pair| pair.get("key").and_then(Json::as_str) == Some(key))?.get("value");
+    let row = |reference: &Json| {
+        let set = &schema.tables.get(reference.get("LogicalName")?.as_str()?)?.set;
+        Some((set.clone(), reference.get("Id")?.as_str()?.to_owned()))
+    };
+    let (set, id) = row(value("Target")?)?;
+    let navigation = value("Relationship")?.get("SchemaName")?.as_str()?.to_owned();
+    let others = value("RelatedEntities")?.as_array()?.iter().filter_map(row);
+    let others = others.map(|(set, id)| format!("{set}({id})")).collect();
+    Some((set, id, Change::Link { present, navigation, others }))
 }
 
 fn columns(context: &Json, def: &TableDef, schema: &Schema, currencies: &BTreeMap<Uuid, Uuid>) -> Json {
@@ -115,6 +141,26 @@ mod tests {
     use super::*;
     use crate::sim::dataverse::{Collector, Environment, Settings, Sink, Step, sample};
     use serde_json::json;
+
+    #[test]
+    fn links_name_both_rows() {
+        use crate::sim::dataverse::Message;
+        let environment = Environment::new(Settings::new(Uuid::from_u128(7), sample::sample_schema()));
+        let person = environment.person();
+        let contact = environment.create(&person, "contact", &json!({"lastname": "C"})).unwrap();
+        let product = environment.create(&person, "product", &json!({"productnumber": "P"})).unwrap();
+        let collector = Collector::default();
+        let step = Step::new(Uuid::from_u128(8), "contact", Sink::Collect(collector.clone()));
+        environment.subscribe(step.messages(&[Message::Associate, Message::Disassociate]));
+        environment.associate(&person, "new_contact_product", "contact", contact, product).unwrap();
+        environment.disassociate(&person, "new_contact_product", "contact", contact, product).unwrap();
+        for (raised, expected) in collector.take().iter().zip([true, false]) {
+            let event = Event::read(&raised.body, &environment.world().schema, &BTreeMap::new()).unwrap();
+            let others = vec![format!("products({product})")];
+            let change = Change::Link { present: expected, navigation: "new_contact_product".to_owned(), others };
+            assert_eq!((event.set.as_str(), event.row, event.change), ("contacts", contact.to_string(), change));
+        }
+    }
 
     #[test]
     fn the_columns_that_changed_become_a_patch() {

@@ -120,15 +120,27 @@ impl Handler {
         }
         match &event.change {
             Change::Nothing => return Ok(Handled::Ignored),
-            Change::Upsert(columns) => self.call(Method::PATCH, event, Some(columns)).await?,
-            Change::Delete => self.call(Method::DELETE, event, None).await?,
+            Change::Upsert(columns) => self.call(Method::PATCH, event, "", Some(columns)).await?,
+            Change::Delete => self.call(Method::DELETE, event, "", None).await?,
+            Change::Link { present, navigation, others } => {
+                for other in others {
+                    let address = format!("{}/api/data/v9.2/{other}", self.target);
+                    if *present {
+                        let body = json!({ "@odata.id": address });
+                        self.call(Method::POST, event, &format!("/{navigation}/$ref"), Some(&body)).await?;
+                    } else {
+                        self.call(Method::DELETE, event, &format!("/{navigation}/$ref?$id={address}"), None).await?;
+                    }
+                }
+            }
         }
         self.marks.put(&event.id).await?;
         Ok(Handled::Applied)
     }
 
-    async fn call(&self, method: Method, event: &Event, columns: Option<&Json>) -> Result<(), String> {
-        let uri = format!("{}/api/data/v9.2/{}({})", self.target, event.set, event.row);
+    /// A request on the event's row, or on what `below` names of it.
+    async fn call(&self, method: Method, event: &Event, below: &str, columns: Option<&Json>) -> Result<(), String> {
+        let uri = format!("{}/api/data/v9.2/{}({}){below}", self.target, event.set, event.row);
         let is_delete = method == Method::DELETE;
         let body = columns.map(|columns| Bytes::from(columns.to_string())).unwrap_or_default();
         let request = Request::builder()

@@ -6,6 +6,7 @@ use super::plan::Plan;
 use super::verdict::Seen;
 use crate::support::process::{Stalling, killed_after};
 use crate::support::rough::Rough;
+use crate::support::rough_bus::Bus;
 use dataverse_sync::domain::delivery::{Channel, Delivery, NotHandled, Report};
 use dataverse_sync::domain::event::ChangeEvent;
 use dataverse_sync::inbox::{Entry, Inbox};
@@ -15,10 +16,10 @@ use dataverse_sync::ledger::store::Store;
 use dataverse_sync::ledger::system::{StateStore, System};
 use dataverse_sync::operate::sweep::Sweeper;
 use dataverse_sync::sim::dataverse::RaisedEvent;
-use dataverse_sync::sync::HandleEvent;
 use dataverse_sync::sync::engine::Engine;
+use dataverse_sync::sync::{HandleEvent, Owed};
 use futures_util::StreamExt;
-use futures_util::future::{Either, join, join_all, select};
+use futures_util::future::{Either, join, join_all, join3, select};
 use futures_util::stream::{self, FuturesUnordered};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -39,6 +40,9 @@ const DELIVERY_COUNT_MAX: u32 = 10;
 const LOCK: Duration = Duration::from_secs(120);
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// How a delivery ended; `None`: its instance died.
+type Ended = Option<Result<Report, NotHandled>>;
+
 pub struct Instances<'a> {
     world: &'a World,
     rough: &'a Arc<Rough>,
@@ -51,6 +55,7 @@ pub struct Instances<'a> {
     seed: u64,
     seen: Mutex<Seen>,
     done: AtomicBool,
+    bus: Option<Arc<Bus>>,
 }
 
 impl<'a> Instances<'a> {
@@ -70,6 +75,7 @@ impl<'a> Instances<'a> {
             seed: random.random(),
             seen: Mutex::default(),
             done: AtomicBool::new(false),
+            bus: plan.hands_over.then(|| Bus::new(plan.weather, random.random(), world.trace.clone())),
         };
         this.homes = (0..INSTANCES).map(|home| Mutex::new(this.start(home))).collect();
         this
@@ -105,7 +111,7 @@ impl<'a> Instances<'a> {
             self.note("crashes", 1);
         }));
         // two timers: sweeps meet each other
-        let sweeps = join(self.sweeps(1), self.sweeps(2));
+        let sweeps = join3(self.sweeps(1), self.sweeps(2), self.listens());
         join(join(deliveries, crashes), sweeps).await;
     }
 
@@ -181,7 +187,7 @@ impl<'a> Instances<'a> {
         webhook: bool,
         count: u32,
         random: &mut StdRng,
-    ) -> Pin<Box<dyn Future<Output = Option<Result<Report, NotHandled>>> + '_>> {
+    ) -> Pin<Box<dyn Future<Output = Ended> + '_>> {
         let delivery = Delivery {
             channel: if webhook { Channel::Webhook } else { Channel::Queue },
             ..delivery(if webhook { 1 } else { count })
@@ -265,8 +271,38 @@ impl<'a> Instances<'a> {
             }
             tokio::time::sleep(MINUTE).await;
             self.sweep(&mut random).await;
+            self.listen(&mut random).await;
         }
         panic!("still owed: {:?}", self.owed().await);
+    }
+
+    /// What sweeps handed over is brought to the instances, as long as anything may come.
+    async fn listens(&self) {
+        let mut random = StdRng::seed_from_u64(self.seed ^ 4);
+        let goes_on = async || !self.done.load(Ordering::SeqCst) || !self.owed().await.is_empty();
+        while self.bus.is_some() && self.plan.inbox && goes_on().await {
+            tokio::time::sleep(Duration::from_secs(7)).await;
+            self.listen(&mut random).await;
+        }
+    }
+
+    async fn listen(&self, random: &mut StdRng) {
+        let Some(bus) = &self.bus else { return };
+        let all = bus.take().into_iter().map(|name| {
+            let (home, mut own) = (random.random_range(0..INSTANCES), StdRng::seed_from_u64(random.random()));
+            async move {
+                let owed = Owed::Named(name.clone());
+                let work = self.run(home, &mut own, |engine| {
+                    Box::pin(async move { engine.come_back(&owed, "queue").await.map(|report| report.is_some()) })
+                });
+                match work.await {
+                    None => bus.put_back(name),
+                    Some(Ok(came_back)) => self.note("handed over", u64::from(came_back)),
+                    Some(Err(_)) => {}
+                }
+            }
+        });
+        join_all(all.collect::<Vec<_>>()).await;
     }
 
     async fn sweep(&self, random: &mut StdRng) {
@@ -278,8 +314,15 @@ impl<'a> Instances<'a> {
             self.world.mapping.limits.clock_skew,
         );
         let records = Arc::clone(self.rough) as Arc<dyn Expiring>;
+        let queue = self.bus.as_ref().map(|bus| bus.sender(Arc::new(self.world.clock.clone())));
         let ended = self.run(home, random, |engine| {
-            Box::pin(async move { Sweeper::new(engine, system, records).sweep("sweep").await })
+            Box::pin(async move {
+                let sweeper = Sweeper::new(engine, system, records);
+                match queue {
+                    Some(queue) => sweeper.handing_over(queue).sweep("sweep").await,
+                    None => sweeper.sweep("sweep").await,
+                }
+            })
         });
         if let Some(Ok(swept)) = ended.await {
             self.note("swept", u64::try_from(swept.ended).unwrap());

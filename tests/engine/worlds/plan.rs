@@ -19,12 +19,14 @@ pub struct Plan {
     toml: String,
     /// With an inbox webhooks come once and messages ten times at most, and sweeps do the rest.
     pub inbox: bool,
+    /// Sweeps hand what is due to the queue instead of working it off.
+    pub hands_over: bool,
     /// Whether the source can be asked.
     pub source: bool,
     /// Whether events carry post-images; without them only the source tells what came last within a second.
     pub images: bool,
     /// Whether anything goes wrong outside.
-    weather: f64,
+    pub weather: f64,
     /// How likely each poll of a piece of work stands still for minutes.
     pub stalls: f64,
     /// How likely a delivery is dropped at some await.
@@ -51,6 +53,7 @@ impl Plan {
             seed,
             toml,
             inbox: seed % 2 == 1,
+            hands_over: random.random_bool(0.4),
             source,
             images: !source || random.random_bool(0.7),
             weather: [0.0, 0.01, 0.03, 0.06][random.random_range(0..4)],

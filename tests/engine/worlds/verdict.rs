@@ -109,6 +109,7 @@ impl Seen {
             "throttled",
             "links made",
             "swept",
+            "handed over",
             "refused by a condition",
         ];
         for what in wanted {

@@ -6,22 +6,39 @@ use std::fmt::Write;
 
 /// Differences that are listed.
 const LISTED_MAX: usize = 10;
+/// Where to go from here.
+const NEXT: &str = "\
+Next: `demo --naive` sends the same kind of traffic through a naive handler.
+      README, \"How events come in\": registering it in Dataverse.
+      `doctor --settings local.settings.json`: checks your own environments.
+";
+
+/// One line: what, how many, and what there is to say about it.
+type Line = (&'static str, u64, String);
 
 impl Verdict {
     /// The table, and what there is to say about it.
     pub(in crate::cli::demo) fn text(&self, colours: bool) -> String {
         let paint = Paint { colours };
-        let title = if self.naive { "Verdict: this is what the naive handler does" } else { "Verdict" };
-        let mut text = format!("\n{}\n", paint.bold(title));
-        for (label, value, note) in self.traffic() {
-            let _ = writeln!(text, "  {label:<34}{value:>8}   {}", paint.faint(&note));
+        let mut text = String::new();
+        let title =
+            if self.naive { "this is what the naive handler does" } else { "what happened, and what came of it" };
+        let _ = writeln!(text, "\n{}", paint.bold(&format!("Verdict: {title}")));
+        let blocks =
+            [("Sent", self.sent()), ("What went wrong, on purpose", self.trouble()), ("Handled", self.handled())];
+        for (title, lines) in blocks {
+            let _ = writeln!(text, "\n {}", paint.bold(title));
+            for (label, value, note) in lines {
+                let _ = writeln!(text, "  {label:<30}{value:>6}   {}", paint.faint(&note));
+            }
         }
-        text.push('\n');
-        let _ = writeln!(text, "  {:<34}{:>8}", "rows compared", self.rows);
+        let _ = writeln!(text, "\n {}", paint.bold("In the end"));
+        let _ = writeln!(text, "  {:<30}{:>6}   {}", "rows compared", self.rows, paint.faint("column by column"));
+        let _ = writeln!(text, "  {:<30}{:>6}", "links compared", self.links);
         for (label, value, note) in self.findings() {
-            let shown = format!("{value:>8}");
+            let shown = format!("{value:>6}");
             let shown = if value == 0 { paint.good(&shown) } else { paint.bad(&shown) };
-            let _ = writeln!(text, "  {label:<34}{shown}   {}", paint.faint(&note));
+            let _ = writeln!(text, "  {label:<30}{shown}   {}", paint.faint(&note));
         }
         text.push('\n');
         self.listed(&mut text);
@@ -33,74 +50,73 @@ impl Verdict {
         text
     }
 
-    /// What happened, whether good or bad.
-    fn traffic(&self) -> Vec<(&'static str, u64, String)> {
-        let failed = &self.refused;
-        let deliveries = self.queue.delivered + self.webhooks;
-        let (races, of_races) = if self.naive {
-            ("races not understood", "412 from the target, answered with 500".to_owned())
-        } else {
-            ("races absorbed", format!("412 from the target; {} rows had our values already", self.raced))
-        };
-        let again = if self.naive {
-            "doubled: the target was changed again"
-        } else {
-            "unanswered writes, repeated under the lease"
-        };
-        let mut all = vec![
+    /// What there was to do.
+    fn sent(&self) -> Vec<Line> {
+        let links = self.linked + self.unlinked;
+        vec![
             ("changes made in the source", self.changes, "accounts, contacts, orders, products".to_owned()),
+            ("  of them deletes", self.deleted, "contacts and orders".to_owned()),
+            ("  of them links", links, format!("{} made, {} removed", self.linked, self.unlinked)),
             (
                 "deliveries",
-                deliveries,
-                format!(
-                    "{} by the queue, {} by webhook; {} events twice, {} late",
-                    self.queue.delivered, self.webhooks, self.sent_twice, self.late
-                ),
+                self.queue.delivered + self.webhooks,
+                format!("{} by the queue, {} by webhook", self.queue.delivered, self.webhooks),
             ),
-            ("applied", self.applied, String::new()),
+        ]
+    }
+
+    /// What was done to make it hard.
+    fn trouble(&self) -> Vec<Line> {
+        let failed = &self.refused;
+        vec![
+            ("events sent twice", self.sent_twice, "some at the same moment".to_owned()),
+            ("events sent late", self.late, "so newer ones, and children, came first".to_owned()),
+            ("races", failed.races, "412: another program made the same row".to_owned()),
+            ("throttled requests", failed.throttled, "429 with Retry-After".to_owned()),
+            ("requests in the outage", self.outage, "nobody was there".to_owned()),
+            ("requests that failed", failed.unavailable + failed.unanswered, "503, or no answer at all".to_owned()),
+            (
+                "handler processes killed",
+                self.kills,
+                format!("{} messages waited for their locks", self.queue.locks_lost),
+            ),
+        ]
+    }
+
+    /// What the handlers did.
+    fn handled(&self) -> Vec<Line> {
+        let again = if self.naive { "the target was changed again" } else { "no answer, so repeated under the lease" };
+        let mut all = vec![
+            ("applied", self.applied, format!("{} times our values were there already", self.raced)),
             ("duplicates absorbed", self.duplicates, "the same event came again".to_owned()),
             ("older than what was written", self.stale, "came late, nothing in it was newer".to_owned()),
-            ("kept for later", self.deferred, "stored in the inbox, swept when due".to_owned()),
-            (races, failed.races, of_races),
-            (
-                "requests that failed",
-                failed.throttled + failed.unavailable + failed.unanswered,
-                format!(
-                    "target: {} throttled, {} unavailable, {} unanswered",
-                    failed.throttled, failed.unavailable, failed.unanswered
-                ),
-            ),
-            (
-                "retries by the queue",
-                self.queue.redelivered,
-                format!("{} given back, {} locks of killed processes", self.queue.abandoned, self.queue.locks_lost),
-            ),
-            ("handler processes killed", self.kills, String::new()),
+            ("placeholders for parents", self.placeholders, "made for children, filled afterwards".to_owned()),
+            ("kept for later", self.deferred, format!("{} webhooks of them, answered 202", self.webhooks_kept)),
+            ("redeliveries by the queue", self.queue.redelivered, format!("{} given back", self.queue.abandoned)),
             ("events written more than once", self.written_again, again.to_owned()),
         ];
         if self.ignored > 0 {
             all.push(("ignored", self.ignored, String::new()));
         }
         if self.naive {
-            all.retain(|(label, ..)| !["older than what was written", "kept for later"].contains(label));
+            let not_there = ["older than what was written", "placeholders for parents", "kept for later"];
+            all.retain(|(label, ..)| !not_there.contains(label));
+            all.iter_mut().filter(|(label, ..)| *label == "applied").for_each(|(_, _, note)| note.clear());
         }
         all
     }
 
     /// What must be 0.
-    fn findings(&self) -> [(&'static str, usize, String); 5] {
-        let (lost, back, columns) = self.kinds();
-        let kinds = format!("{lost} rows missing, {back} rows that should be gone, {columns} columns");
+    fn findings(&self) -> [(&'static str, usize, String); 6] {
+        let (lost, back, columns, links) = self.kinds();
+        let kinds = format!("{lost} lost, {back} back; {columns} columns, {links} links");
         [
             ("differences", self.differences.len(), kinds),
-            (
-                "still owed",
-                self.pending + self.owed,
-                "in the queue, in the inbox, or claimed and not finished".to_owned(),
-            ),
+            ("still owed", self.pending + self.owed, "queued, in the inbox, or half done".to_owned()),
             ("parked", self.parked.len(), "a person would have to look".to_owned()),
             ("dead-lettered", self.dead, "messages that the queue gave up".to_owned()),
-            ("webhook deliveries refused", self.webhooks_refused, "all were made before the faults began".to_owned()),
+            ("webhook deliveries refused", self.webhooks_refused, "those are never sent again".to_owned()),
+            ("placeholders never filled", self.unfilled, "rows with nothing but a name".to_owned()),
         ]
     }
 
@@ -116,11 +132,21 @@ impl Verdict {
     fn words(&self, text: &mut String, paint: Paint) {
         let seed = self.seed;
         if self.is_good() {
-            let _ = writeln!(text, "{} (seed {seed})", paint.good("Source and target are equal, and nothing is owed."));
+            let good = "Source and target are equal, and nothing is owed.";
+            let _ = writeln!(text, "{} (seed {seed})\n", paint.good(good));
+            text.push_str(NEXT);
             return;
         }
-        let bad = "Source and target are not equal, or something is owed.";
-        let _ = writeln!(text, "{} (seed {seed})", paint.bad(bad));
+        let missed = self.missed();
+        if self.differences.is_empty() && self.owes_nothing() && !missed.is_empty() {
+            let _ = writeln!(text, "{} (seed {seed})", paint.bad("Equal, but this run proves less than it should."));
+        } else {
+            let bad = "Source and target are not equal, or something is owed.";
+            let _ = writeln!(text, "{} (seed {seed})", paint.bad(bad));
+        }
+        for what in missed {
+            let _ = writeln!(text, "  there were no {what}");
+        }
         if self.noted == 0 {
             let _ = writeln!(text, "  the ledger is empty: nothing can be said about what is owed");
         }
@@ -134,14 +160,16 @@ impl Verdict {
     }
 
     fn naive_words(&self, text: &mut String, paint: Paint) {
-        let (lost, back, columns) = self.kinds();
-        let losses = format!(
-            "The naive handler lost {lost} rows, left {columns} columns wrong, brought {back} deleted rows back, wrote {} \
-             times what it had written before, and the queue gave up {} messages.",
-            self.written_again, self.dead
-        );
-        let _ = writeln!(text, "{}", if self.is_good() { paint.good(&losses) } else { paint.bad(&losses) });
-        let _ = writeln!(text, "The same traffic without --naive: --seed {}", self.seed);
+        let (lost, back, columns, links) = self.kinds();
+        let said = [
+            format!("The naive handler lost {lost} rows, left {columns} columns and {links} links wrong,"),
+            format!("brought {back} deleted rows back, wrote {} events again that it had", self.written_again),
+            format!("written before, and the queue gave up {} messages.", self.dead),
+        ];
+        for line in said {
+            let _ = writeln!(text, "{}", if self.is_good() { paint.good(&line) } else { paint.bad(&line) });
+        }
+        let _ = writeln!(text, "\nThe same traffic, handled: demo --seed {}", self.seed);
     }
 }
 
@@ -199,9 +227,12 @@ mod tests {
             naive,
             seed: 7,
             changes: 100,
-            queue: QueueCounts { delivered: 105, redelivered: 3, ..QueueCounts::default() },
+            queue: QueueCounts { delivered: 105, redelivered: 3, locks_lost: 2, ..QueueCounts::default() },
             webhooks: 10,
             webhooks_refused: 0,
+            deleted: 5,
+            linked: 6,
+            unlinked: 2,
             late: 30,
             sent_twice: 12,
             applied: 90,
@@ -209,13 +240,19 @@ mod tests {
             stale: 10,
             ignored: 0,
             raced: 2,
-            deferred: 0,
+            deferred: 9,
+            webhooks_kept: 4,
+            placeholders: 3,
             unfinished: 1,
             reasons: vec![("row_busy".to_owned(), 1)],
-            kills: 1,
+            kills: 2,
+            throttled: 4,
+            outage: 8,
             refused: Refused { throttled: 4, unavailable: 3, unanswered: 2, races: 2 },
             written_again: 2,
             rows: 40,
+            links: 4,
+            unfilled: 0,
             differences: Vec::new(),
             pending: 0,
             noted: 100,
@@ -242,18 +279,43 @@ mod tests {
         check(&|verdict| verdict.parked.push("column_missing: x".to_owned()));
         check(&|verdict| verdict.webhooks_refused = 1);
         check(&|verdict| verdict.noted = 0);
+        check(&|verdict| verdict.unfilled = 1);
+    }
+
+    #[test]
+    fn a_run_that_misses_what_the_story_promises_is_no_proof() {
+        let check = |miss: &dyn Fn(&mut Verdict), told: &str| {
+            let mut verdict = clean(false);
+            miss(&mut verdict);
+            assert!(!verdict.is_good(), "{verdict:?}");
+            let text = verdict.text(false);
+            assert!(text.contains("proves less") && text.contains(told), "{text}");
+        };
+        check(&|verdict| verdict.placeholders = 0, "no children that come before their parent");
+        check(&|verdict| verdict.refused.races = 0, "no races lost (412)");
+        check(&|verdict| verdict.webhooks_kept = 0, "no webhooks that are kept for later");
+        check(&|verdict| verdict.kills = 1, "no processes killed");
+        check(&|verdict| verdict.queue.locks_lost = 0, "no messages that a killed process held");
+        check(&|verdict| verdict.outage = 0, "no requests while the target is gone");
+        check(&|verdict| verdict.unlinked = 0, "no links that are removed");
+        let mut naive = clean(true);
+        naive.placeholders = 0;
+        assert!(naive.is_good());
     }
 
     #[test]
     fn the_table_is_aligned_with_and_without_colours() {
         for naive in [false, true] {
             let plain = clean(naive).text(false);
-            let numbers = plain.lines().filter(|line| line.starts_with("  ") && line.len() > 44);
+            let is_number = |line: &&str| line.starts_with("  ") && !line.starts_with("     ") && line.len() >= 38;
+            let numbers: Vec<_> = plain.lines().filter(is_number).collect();
+            assert!(numbers.len() > 15, "{plain}");
             for line in numbers {
-                assert!(line[36..44].trim().parse::<u64>().is_ok(), "{line}");
+                assert!(line[32..38].trim().parse::<u64>().is_ok(), "{line}");
             }
+            assert!(plain.lines().all(|line| line.chars().count() <= 80), "it fits into a terminal:\n{plain}");
             let coloured = clean(naive).text(true);
-            assert!(coloured.contains("\u{1b}[1;32m       0\u{1b}[0m"), "{coloured}");
+            assert!(coloured.contains("\u{1b}[1;32m     0\u{1b}[0m"), "{coloured}");
             assert!(!plain.contains('\u{1b}'));
         }
     }
@@ -269,6 +331,6 @@ mod tests {
         verdict.differences = (0..13).map(of).collect();
         let text = verdict.text(false);
         assert_eq!(text.matches("deleted, but there in the target").count(), LISTED_MAX);
-        assert!(text.contains("... and 3 more") && text.contains("0 rows missing, 13 rows that should be gone"));
+        assert!(text.contains("... and 3 more") && text.contains("0 lost, 13 back;"));
     }
 }

@@ -158,7 +158,10 @@ fn what_every_table_has_must_be_there() {
     json["TableType"] = json!("Elastic");
     json["PrimaryNameAttribute"] = json!(null);
     let schema = table(&json).unwrap();
-    assert!(schema.elastic && schema.primary_name.is_none());
+    assert!(schema.elastic && !schema.external && schema.primary_name.is_none());
+    assert_eq!(schema.files, ["entityimage", "new_file"].map(str::to_owned).into());
+    json["TableType"] = json!("Virtual");
+    assert!(table(&json).unwrap().external);
 }
 
 #[test]

@@ -177,7 +177,7 @@ fn the_bytes_of_an_image_are_passed_over() {
 
 #[test]
 fn other_messages_are_not_for_us_and_have_an_identity() {
-    for name in ["SetState", "Assign", "Merge", "Close", "CreateMultiple", "UpdateMultiple", "new_Custom"] {
+    for name in ["SetState", "SetStateDynamicEntity", "Assign", "Close", "GrantAccess", "new_Custom"] {
         let sent = changed(UPDATE, |context| {
             context["MessageName"] = name.into();
             // parameters of another message are not looked at
@@ -187,6 +187,20 @@ fn other_messages_are_not_for_us_and_have_an_identity() {
         assert_eq!((event.table.as_str(), event.why), ("contact", Ignored::MessageNotSupported));
         assert_eq!(event.row, "4a91f7d2-8c3b-f111-88b4-000d3a5c9e17");
         assert_eq!(event.event_id.id().len(), 64);
+    }
+}
+
+#[test]
+fn messages_that_may_be_all_that_tells_of_a_change_are_refused_with_what_to_register() {
+    for (name, instead) in [
+        ("CreateMultiple", "on Create"),
+        ("updatemultiple", "on Update"),
+        ("UpsertMultiple", "on Create and Update"),
+        ("DeleteMultiple", "on Delete"),
+        ("Merge", "on Update"),
+    ] {
+        let error = changed(UPDATE, |context| context["MessageName"] = name.into()).decode().unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains(instead) && error.contains("MessageName"), "{error}");
     }
 }
 
