@@ -236,7 +236,7 @@ async fn planted_differences_are_found_mended_and_gone_while_live_traffic_goes_o
     }
     let before = world.requests();
     let stop = Arc::new(AtomicBool::new(false));
-    let live = tokio::spawn({
+    let live = {
         let (source, stop) = (world.source.clone(), Arc::clone(&stop));
         async move {
             let mut n = 0;
@@ -255,10 +255,13 @@ async fn planted_differences_are_found_mended_and_gone_while_live_traffic_goes_o
             }
             n
         }
-    });
-    let mended = world.run(&["--full", "--delete-extra", "--json"]).await;
-    stop.store(true, Ordering::Relaxed);
-    let changes = live.await.unwrap();
+    };
+    let mend = async {
+        let mended = world.run(&["--full", "--delete-extra", "--json"]).await;
+        stop.store(true, Ordering::Relaxed);
+        mended
+    };
+    let (mended, changes) = futures_util::future::join(mend, live).await;
     assert_eq!(mended.code, Some(0), "{} {}", mended.out, mended.err);
     let after = world.requests();
     println!("mended in {:?} beside {changes} live changes of two rows", mended.took);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// The mapping: a rename, a value map, and links.
@@ -105,7 +105,7 @@ impl World {
     /// Runs the command to its end.
     pub async fn run(&self, arguments: &[&str]) -> Ended {
         let mut command = self.command(arguments);
-        let started = Instant::now();
+        let started = tokio::time::Instant::now();
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
         Ended {
             code: output.status.code(),
