@@ -152,7 +152,7 @@ impl Engine {
             // the source has the row: there is nothing to delete
             return Ok((state, Outcome::Stale));
         }
-        let event = if job.differs.is_some() { presence(event, &state) } else { event };
+        let event = if job.differs.is_some() { presence(event, job.event, &state) } else { event };
         let seen = match self.job(&event, job.table, Arc::clone(&job.schema))? {
             Ok(seen) if seen.partition == job.partition => {
                 let differs = differs_now(job, &seen);
