@@ -25,7 +25,7 @@ async fn a_change_after_the_first_look_is_not_undone() {
     let twins = Twins::new(PLAIN);
     twins.at_source("account", id(1), json!({"name": "old", "telephone1": "1"}));
     twins.at_target("account", id(1), json!({"name": "by hand", "telephone1": "by hand"}));
-    twins.collector.take();
+    let _ = twins.collector.take();
     tokio::time::sleep(10 * SECOND).await;
     // the pages are read at once, and the events wait: a newer one overtakes them
     let instance = twins.instance();
@@ -72,7 +72,7 @@ async fn a_row_that_is_learnt_makes_older_events_stale() {
     let late = decoded(&twins.collector.take()[0]);
     tokio::time::sleep(10 * SECOND).await;
     twins.both("account", id(1), json!({"name": "second"}));
-    twins.collector.take();
+    let _ = twins.collector.take();
     let writes = twins.target.requests().count_writes();
     let mended = twins.mend_all().await;
     assert_eq!((table(&mended, "account").adopted, twins.target.requests().count_writes()), (1, writes));
@@ -124,7 +124,7 @@ async fn a_delete_by_reconcile_is_known_to_the_ledger_and_a_new_life_is_newer() 
     let report = instance.handle(late, &delivery(1)).await.unwrap();
     assert_eq!((report.outcome.name(), twins.target.rows("account").len()), ("stale", 0));
     tokio::time::sleep(2 * SECOND).await;
-    twins.collector.take();
+    let _ = twins.collector.take();
     twins.at_source("account", id(1), json!({"name": "again"}));
     let report = instance.handle(decoded(&twins.collector.take()[0]), &delivery(1)).await.unwrap();
     assert_eq!(report.outcome.name(), "applied", "{report:?}");
