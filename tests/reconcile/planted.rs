@@ -216,12 +216,15 @@ async fn planted_differences_are_found_mended_and_gone_while_live_traffic_goes_o
     let [source, target] = world.requests();
     // and one for the currency, which has other ids on the two sides
     assert!(source["GET"] <= pages + 1 && target["GET"] <= pages + 1, "{source:?} {target:?}");
-    println!("{rows} rows, compared in {:?}: {source:?} {target:?}", equal.took);
+    println!("{rows} rows, compared in {:?} with {} KiB: {source:?} {target:?}", equal.took, equal.peak_kib);
 
     let planted = plant(&world, accounts, contacts);
     let different = world.run(&quick).await;
     assert_eq!(different.code, Some(1), "{different:?}");
     assert_found(&different, &planted);
+    let text = world.run(&["--dry-run", "--second-look", "0", "--table", "account"]).await;
+    assert!(text.code == Some(1) && text.out.ends_with("not equal\n") && text.err.contains("error: "), "{text:?}");
+    println!("{}", text.out);
 
     // live: products, and accounts that nothing was planted in
     let settings: Vec<(&str, &str)> =
@@ -264,7 +267,9 @@ async fn planted_differences_are_found_mended_and_gone_while_live_traffic_goes_o
     let (mended, changes) = futures_util::future::join(mend, live).await;
     assert_eq!(mended.code, Some(0), "{} {}", mended.out, mended.err);
     let after = world.requests();
-    println!("mended in {:?} beside {changes} live changes of two rows", mended.took);
+    println!("mended in {:?} with {} KiB beside {changes} live changes of two rows", mended.took, mended.peak_kib);
+    // a page of each side, whatever the table holds
+    assert!(equal.peak_kib.max(mended.peak_kib) < 250 * 1_024, "{} {}", equal.peak_kib, mended.peak_kib);
     println!("before {before:?}\nafter {after:?}");
     assert_eq!(mended.table("account")["done"]["applied: deleted"], planted.accounts_extra);
 

@@ -38,6 +38,8 @@ pub struct Ended {
     pub out: String,
     pub err: String,
     pub took: Duration,
+    /// Most memory it held, as far as was seen.
+    pub peak_kib: u64,
 }
 
 impl Ended {
@@ -106,8 +108,24 @@ impl World {
     pub async fn run(&self, arguments: &[&str]) -> Ended {
         let mut command = self.command(arguments);
         let started = tokio::time::Instant::now();
-        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let child = command.spawn().unwrap();
+        let status = format!("/proc/{}/status", child.id());
+        let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+        tokio::pin!(output);
+        let mut peak_kib = 0;
+        let output = loop {
+            tokio::select! {
+                output = &mut output => break output.unwrap(),
+                () = tokio::time::sleep(Duration::from_millis(20)) => {
+                    let text = std::fs::read_to_string(&status).unwrap_or_default();
+                    let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+                    let peak = peak.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok());
+                    peak_kib = peak.unwrap_or(0).max(peak_kib);
+                }
+            }
+        };
         Ended {
+            peak_kib,
             code: output.status.code(),
             out: String::from_utf8(output.stdout).unwrap(),
             err: String::from_utf8(output.stderr).unwrap(),

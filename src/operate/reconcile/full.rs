@@ -14,7 +14,9 @@ use super::tick::FULL_EVERY;
 use super::walk::{Position, Walk, WalkError};
 use super::{CannotReconcile, Options, Reconciler, dry, links};
 use crate::dataverse::pages::{Link, Selection};
+use crate::dataverse::url::check_key;
 use crate::domain::event::ChangeEvent;
+use crate::domain::value::RowRef;
 use crate::sync::compared::Adoption;
 use futures_util::{StreamExt, stream};
 use std::collections::BTreeSet;
@@ -324,6 +326,10 @@ impl Run<'_> {
                 Finding::Equal(row) => alike.push(row),
                 Finding::Differs(row) => events.push(row.event),
                 Finding::Extra(row, known) if round.delete_extra => match known {
+                    // the engine asks the source once more, and by this key it cannot
+                    Some(RowRef::Key(key)) if check_key(&table.source, &key).is_err() => {
+                        report.count_cannot("(row)", "key_not_at_source", row.id);
+                    }
                     Some(known) => events.push(absence(table, &round.run, &row, known, seen_at)),
                     None => report.count_cannot("(row)", "key_mapped", row.id),
                 },

@@ -26,7 +26,7 @@ async fn world(seed: u64) {
             twins.gone(&twins.target, "account", id(n));
         }
     }
-    twins.collector.take();
+    let _ = twins.collector.take();
     tokio::time::sleep(10 * SECOND).await;
     let slow = Effect::Slow { before: SECOND / 10, after: SECOND / 10 };
     twins.target.faults().add(Rule::new(When::Always, slow.clone()));

@@ -25,7 +25,7 @@ async fn a_change_after_the_first_look_is_not_undone() {
     let twins = Twins::new(PLAIN);
     twins.at_source("account", id(1), json!({"name": "old", "telephone1": "1"}));
     twins.at_target("account", id(1), json!({"name": "by hand", "telephone1": "by hand"}));
-    twins.collector.take();
+    let _ = twins.collector.take();
     tokio::time::sleep(10 * SECOND).await;
     // the pages are read at once, and the events wait: a newer one overtakes them
     let instance = twins.instance();
@@ -72,7 +72,7 @@ async fn a_row_that_is_learnt_makes_older_events_stale() {
     let late = decoded(&twins.collector.take()[0]);
     tokio::time::sleep(10 * SECOND).await;
     twins.both("account", id(1), json!({"name": "second"}));
-    twins.collector.take();
+    let _ = twins.collector.take();
     let writes = twins.target.requests().count_writes();
     let mended = twins.mend_all().await;
     assert_eq!((table(&mended, "account").adopted, twins.target.requests().count_writes()), (1, writes));
@@ -124,7 +124,7 @@ async fn a_delete_by_reconcile_is_known_to_the_ledger_and_a_new_life_is_newer() 
     let report = instance.handle(late, &delivery(1)).await.unwrap();
     assert_eq!((report.outcome.name(), twins.target.rows("account").len()), ("stale", 0));
     tokio::time::sleep(2 * SECOND).await;
-    twins.collector.take();
+    let _ = twins.collector.take();
     twins.at_source("account", id(1), json!({"name": "again"}));
     let report = instance.handle(decoded(&twins.collector.take()[0]), &delivery(1)).await.unwrap();
     assert_eq!(report.outcome.name(), "applied", "{report:?}");
@@ -204,4 +204,38 @@ async fn an_expired_delta_link_leads_to_a_full_comparison() {
     assert!(report.because.as_ref().unwrap().contains("delta link"), "{report:#?}");
     twins.assert_equal(&["account"]);
     assert_eq!(table(&twins.mend(&accounts).await, "account").method, Method::Changes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_comparison_leaves_out_stays_out_when_the_source_is_asked() {
+    let shorter = |schema: &mut dataverse_sync::sim::dataverse::schema::Schema| {
+        let account = schema.tables.get_mut("account").unwrap();
+        account.columns.get_mut("description").unwrap().kind = dataverse_sync::sim::dataverse::schema::Kind::Memo(3);
+    };
+    let twins = Twins::with(PLAIN, |_| {}, shorter);
+    twins.at_source("account", id(1), json!({"name": "A"}));
+    let mut ahead = decoded(&twins.collector.take()[0]);
+    // written by a sender whose clock is ahead: only the source can say what is right
+    ahead.stamp.at = ahead.stamp.at.map(|at| at + 3_600_000_000);
+    twins.instance().handle(ahead, &delivery(1)).await.unwrap();
+    twins.at_source("account", id(1), json!({"name": "B", "description": "longer than three"}));
+    let mended = twins.mend_all().await;
+    assert!(mended.is_done(), "{mended:#?}");
+    assert_eq!(text(&twins, 1).as_deref(), Some("B"));
+    assert!(twins.compare().await.is_equal());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_may_not_be_read_is_named_and_the_others_go_on() {
+    let twins = Twins::new(PLAIN);
+    twins.at_source("contact", id(1), json!({"lastname": "L"}));
+    let forbidden = Effect::Status { status: 403, code: "0x80040220".to_owned(), retry_after: None };
+    twins.source.faults().add(Rule::new(When::Always, forbidden).table("account"));
+    let mended = twins.mend_all().await;
+    assert!(
+        table(&mended, "account").trouble.as_ref().unwrap().contains("no privilege to read account"),
+        "{mended:#?}"
+    );
+    assert!(!mended.is_done() && !twins.compare().await.is_equal());
+    twins.assert_equal(&["contact"]);
 }
