@@ -42,6 +42,7 @@
 //! |---|---|
 //! | [`domain`] | pure: events, versions, merge, groups, mapping, schema, outcomes. No I/O, no clock, no randomness |
 //! | [`ledger`] | claims: the protocol, and stores in Table Storage and memory |
+//! | [`inbox`] | what is owed and parked: an index over the ledger's events |
 //! | [`sync`] | the engine |
 //! | [`dataverse`] | the Web API: requests, bodies, errors, metadata |
 //! | [`tables`] | a thin client of Azure Table Storage |
