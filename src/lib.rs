@@ -50,7 +50,7 @@
 //! | [`host`] | the Functions host's inbound protocol; knows no function |
 //! | [`functions`] | one file per function; knows no HTTP server |
 //! | [`config`] | environment and `sync.toml`; every problem at once |
-//! | [`operate`] | what people do with a running system: `doctor`'s checks |
+//! | [`operate`] | what people do with a running system: `doctor`'s checks, history, parked events, pause, status, sweeps |
 //! | [`app`] | the composition root |
 //! | [`cli`] | the command line: arguments and printing |
 //! | [`telemetry`], [`clock`], [`chance`], [`secret`] | logs, time, randomness, secrets |

@@ -84,7 +84,7 @@ impl Queue {
         let raw = RawEvent { why, body: message.body.clone(), headers: headers(message), problem: problem.clone() };
         match self.engine.keep_raw(raw, delivery).await {
             Ok(_) => ended.done.logs.push(format!("parked ({}): {problem}", why.name())),
-            Err(error) => ended.problems.push(format!("{}: {problem}; {error}", why.name())),
+            Err(error) => ended.problems.push(format!("not kept ({}: {problem}): {error}", why.name())),
         }
     }
 

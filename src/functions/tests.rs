@@ -292,7 +292,7 @@ async fn the_broker_keeps_what_was_neither_finished_nor_stored() {
     let stale = || End::As(Outcome::Stale);
     check(End::Unfinished(5), bytes(&change(ROW)), "ledger unreachable").await;
     check(End::Reused { stored: false }, bytes(&change(ROW)), "used before").await;
-    check(stale(), bytes("no event"), "not understood: $").await;
+    check(stale(), bytes("no event"), "not kept (undecodable: $").await;
     check(stale(), json!(null), "Data.message: a message expected, null found").await;
 }
 
@@ -319,7 +319,7 @@ async fn one_bad_message_of_many_fails_the_invocation_after_the_others() {
     let texts = json!([change(ROW), "nonsense", change(OTHER), change(ROW)]).to_string();
     let metadata = json!({"MessageIdArray": "[\"m1\",\"m2\",\"m3\",\"m4\"]"});
     let failed = deliver(&engine, json!(texts), metadata).await.unwrap_err();
-    assert!(failed.reason.contains("not understood"), "{failed}");
+    assert!(failed.reason.contains("not kept (undecodable"), "{failed}");
     let mut ids: Vec<_> = engine.seen.lock().unwrap().iter().map(|(id, _)| id.clone()).collect();
     ids.sort();
     assert_eq!(ids, ["m1", "m3", "m4"]);

@@ -23,6 +23,10 @@ fn down() -> Effect {
     Effect::Status { status: 503, code: String::new(), retry_after: None }
 }
 
+fn read_only() -> Effect {
+    Effect::Status { status: 400, code: "0x8004022e".to_owned(), retry_after: None }
+}
+
 fn plug_in_says_no() -> Effect {
     Effect::Status { status: 400, code: "0x80040265".to_owned(), retry_after: None }
 }
@@ -146,14 +150,15 @@ async fn what_can_never_work_is_parked_with_its_payload_and_the_message_complete
 
 #[tokio::test(start_paused = true)]
 async fn too_many_attempts_and_too_old_are_parked() {
-    for (limit, word) in [("attempts_max = 3", "attempts_exhausted"), ("age_max = \"20m\"", "too_old")] {
+    // an outage alone is never too many attempts
+    for (limit, effect, word) in
+        [("attempts_max = 3", read_only(), "attempts_exhausted"), ("age_max = \"20m\"", down(), "too_old")]
+    {
         let keeping = Keeping::new(&format!("{PLAIN}[limits]\n{limit}\n"));
         let instance = keeping.world.instance();
         keeping.world.create("account", account("A"));
         let events = keeping.world.events().await;
-        // a missing role: an outage would not count against the event
-        let forbidden = Effect::Status { status: 403, code: String::new(), retry_after: None };
-        keeping.world.target.faults().add(Rule::new(When::Always, forbidden));
+        keeping.world.target.faults().add(Rule::new(When::Always, effect).writes());
         assert_eq!(post(&instance, &events[0]).await.unwrap().outcome.name(), "deferred");
         keeping.sweep_up().await;
         let parked = keeping.parked().await;

@@ -74,6 +74,16 @@ pub const REASONS: &[Reason] = &[
     ),
     reason("key_ambiguous", "several rows have this key", "remove the duplicates, then replay"),
     reason(
+        "key_changed",
+        "the row's key changed and its history cannot follow; why is said there",
+        "read what it says, then replay",
+    ),
+    reason(
+        "mass_delete",
+        "more rows of the table were deleted at once than `deletes_max` allows, so deletes are held",
+        "if the deletes are meant, replay them all: `parked replay --reason mass_delete`; else discard",
+    ),
+    reason(
         "misconfigured",
         "the target lacks something: an alternate key, optimistic concurrency",
         "set it up as `doctor` says, then replay",
@@ -131,6 +141,11 @@ pub const REASONS: &[Reason] = &[
         "correct it in the source or map it in sync.toml, then replay",
     ),
     reason("value_unmapped", "a value has no entry under `values`", "add the entry to sync.toml, then replay"),
+    reason(
+        "virtual_table",
+        "the table is virtual: its rows are kept outside of Dataverse",
+        "take the table out of sync.toml and discard",
+    ),
 ];
 
 /// What is known of a reason's word.

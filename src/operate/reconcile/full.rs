@@ -8,7 +8,7 @@ use super::progress::{Meter, Watch};
 use super::report::{Method, Report, TableReport};
 use super::rows::absence;
 use super::run::{Finding, Run, Stopped, fingerprint, new_report};
-use super::saved::{Round, Saved, Step, Store, Taken};
+use super::saved::{Round, Saved, Step, Store, Taken, Unfinished};
 use super::table::Table;
 use super::tick::FULL_EVERY;
 use super::walk::{Position, Walk, WalkError};
@@ -51,12 +51,22 @@ impl Reconciler {
         let mut report = Report::default();
         let tables = run.tables().await;
         let mut all_rows = true;
+        let mut unfinished = run.unfinished().await;
         for (name, table) in &tables {
             let before = run.requests();
             let (mut of_table, mended) = match table {
+                Ok(table) if unfinished.as_ref().is_some_and(|run| run.done.iter().any(|done| done == name)) => {
+                    let because = Some("done before this run was interrupted".to_owned());
+                    (TableReport { because, resumed: true, ..new_report(table) }, Ok(()))
+                }
                 Ok(table) => {
                     let mut of_table = new_report(table);
                     let mended = run.mend_table(table, &mut of_table).await;
+                    if let (Some(unfinished), Ok(())) = (&mut unfinished, &mended)
+                        && let Err(error) = unfinished.done(&self.system, name).await
+                    {
+                        tracing::warn!(%error, "an interruption of this run would begin with this table again");
+                    }
                     (of_table, mended)
                 }
                 Err(error) => {
@@ -77,11 +87,28 @@ impl Reconciler {
             let loaded: Vec<&Table<'_>> = tables.iter().filter_map(|(_, table)| table.as_ref().ok()).collect();
             report.links = links::all(&run, &loaded, true).await;
         }
+        if unfinished.is_some()
+            && let Err(error) = Unfinished::end(&self.system).await
+        {
+            tracing::warn!(%error, "the next full run within a day would find nothing to do");
+        }
         Ok(report)
     }
 }
 
 impl Run<'_> {
+    /// For a full run: what an interrupted one has done already.
+    async fn unfinished(&self) -> Option<Unfinished> {
+        if !self.options.full {
+            return None;
+        }
+        let asked = format!("{:?} {}", self.options.tables, self.options.delete_extra);
+        let now_ms = self.reconciler.engine.parts().clock.now().timestamp_millis();
+        // without it tables are compared once more, nothing else
+        let found = Unfinished::load(&self.reconciler.system, asked, now_ms).await.ok()?;
+        Some(if self.options.anew { Unfinished { began_ms: now_ms, done: Vec::new(), ..found } } else { found })
+    }
+
     async fn mend_table(&self, table: &Table<'_>, report: &mut TableReport) -> Result<(), Stopped> {
         if table.refused() {
             return Err(Stopped::Refused("the table cannot be compared".to_owned()));
@@ -122,7 +149,7 @@ impl Run<'_> {
             Step::Changes { .. } => !self.options.full && !self.options.delete_extra,
             Step::Tracking { .. } | Step::Full { .. } => round.delete_extra == self.options.delete_extra,
         };
-        saved.round = saved.round.filter(usable);
+        saved.round = saved.round.filter(|round| !self.options.anew && usable(round));
         report.resumed = saved.round.is_some();
         let mut full = self.options.full || self.options.delete_extra;
         if !full && saved.round.is_none() {

@@ -153,7 +153,8 @@ impl<'a> Walk<'a> {
 
     async fn merge(&mut self) -> Result<Option<Chunk>, WalkError> {
         let mut chunk = Chunk::default();
-        while chunk.seen.len() < CHUNK_ROWS {
+        let size = usize::try_from(self.table.page_rows).unwrap_or(CHUNK_ROWS).min(CHUNK_ROWS);
+        while chunk.seen.len() < size {
             self.fill().await?;
             let order = |side: &Side| side.rows.front().map(|row| server_order(row.id));
             let seen = match (order(&self.source), order(&self.target)) {
