@@ -39,7 +39,7 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = 4)]
     storage_ms: u64,
     /// Length of the text that each event carries beside its other columns, in bytes
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2_000))]
     payload_bytes: u32,
     /// Another table storage, by its connection string (Azurite: UseDevelopmentStorage=true); its requests are not counted
     #[arg(long)]

@@ -299,6 +299,9 @@ impl Engine {
                 written.digest.clear();
             }
         }
+        if applied.is_some() {
+            next.placeholder_ms = None;
+        }
         match (applied, &job.row) {
             (None, _) => {}
             (Some(Applied::Deleted), RowRef::Id(id)) => self.known.forget(&job.schema.name, *id),
@@ -307,7 +310,6 @@ impl Engine {
                 next.exists = true;
                 // a row that is only set inactive lets its key go: whoever gets that in the source takes the row over
                 (next.key, next.wanted) = (key.filter(|_| applied != Some(Applied::Deactivated)), None);
-                next.placeholder_ms = None;
                 next.target = row.known_id.or(match &job.row {
                     RowRef::Id(id) => Some(*id),
                     RowRef::Key(_) => state.target,

@@ -34,8 +34,8 @@ pub(super) async fn run(arguments: &BenchArgs, scenario: Scenario) -> anyhow::Re
     let world = World::start(arguments, scenario).await?;
     let events = events(&world, arguments, scenario).await?;
     warm(&world, arguments).await?;
-    for rule in scenario.faults() {
-        world.target.faults().add_seeded(rule, arguments.seed);
+    for (n, rule) in (0..).zip(scenario.faults()) {
+        world.target.faults().add_seeded(rule, arguments.seed.wrapping_add(n));
     }
     world.target.requests().clear();
     let _ = world.written.take();

@@ -13,6 +13,7 @@ use super::table::Table;
 use super::tick::FULL_EVERY;
 use super::walk::{Position, Walk, WalkError};
 use super::{CannotReconcile, Options, Reconciler, dry, links};
+use crate::chance;
 use crate::dataverse::pages::{Link, Selection};
 use crate::dataverse::url::check_key;
 use crate::domain::event::ChangeEvent;
@@ -22,7 +23,6 @@ use futures_util::{StreamExt, stream};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use uuid::Uuid;
 
 /// Rows that the ledger is asked about side by side.
 const ADOPTIONS_AT_ONCE: usize = 16;
@@ -207,7 +207,7 @@ impl Run<'_> {
     ) -> Result<(), Stopped> {
         report.method = Method::Full;
         let mut round = saved.round.take().unwrap_or_else(|| Round {
-            run: Uuid::new_v4().simple().to_string(),
+            run: chance::token().simple().to_string(),
             step: if table.source_facts.change_tracking {
                 Step::Tracking { next: None, rows: 0 }
             } else {

@@ -2,12 +2,12 @@
 //! time holds a table; the lease only saves double work, because the claims of rows decide about everything else.
 
 use super::walk::Position;
+use crate::chance;
 use crate::dataverse::pages::Link;
 use crate::ledger::claim::LedgerError;
 use crate::ledger::system::{Held, Leased, System};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use uuid::Uuid;
 
 /// How long a table is held: a run that died keeps others away no longer than this.
 const HOLD: Duration = Duration::from_secs(60);
@@ -144,7 +144,7 @@ impl<'a> Store<'a> {
     /// [`LedgerError`].
     pub async fn take(system: &'a System, table: &str) -> Result<Taken<'a>, LedgerError> {
         let lease = format!("reconcile:{table}:lease");
-        Ok(match system.lease(&lease, Uuid::new_v4(), HOLD).await? {
+        Ok(match system.lease(&lease, chance::token(), HOLD).await? {
             Leased::Held(held) => Taken::Ours(Self { system, name: format!("reconcile:{table}"), held: Some(held) }),
             Leased::Busy { until_ms } => Taken::Busy { until_ms },
         })
