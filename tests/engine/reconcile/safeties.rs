@@ -30,9 +30,10 @@ async fn a_change_after_the_first_look_is_not_undone() {
     // the pages are read at once, and the events wait: a newer one overtakes them
     let instance = twins.instance();
     let slow = Effect::Slow { before: Duration::ZERO, after: 5 * SECOND };
-    twins.source.faults().add(Rule::new(When::Always, slow).method(Verb::GET));
+    twins.source.faults().add(Rule::new(When::Always, slow).method(Verb::GET).table("account"));
     let newer = async {
-        tokio::time::sleep(2 * SECOND).await;
+        // the delta link is there after five seconds, and the page that is read then is answered after ten
+        tokio::time::sleep(7 * SECOND).await;
         twins.at_source("account", id(1), json!({"name": "new"}));
         tokio::time::sleep(SECOND / 2).await;
         let event = decoded(&twins.collector.take()[0]);
@@ -94,7 +95,7 @@ async fn extra_rows_are_deleted_only_when_asked_and_only_if_the_source_does_not_
     assert!(without.is_done() && twins.target.rows("account").len() == 2, "{without:#?}");
     // one of them comes into being at the source between the look and the delete
     let slow = Effect::Slow { before: Duration::ZERO, after: 5 * SECOND };
-    twins.source.faults().add(Rule::new(When::Always, slow).method(Verb::GET));
+    twins.source.faults().add(Rule::new(When::Always, slow).method(Verb::GET).table("account"));
     let appears = async {
         tokio::time::sleep(7 * SECOND).await;
         twins.at_source("account", id(1), json!({"name": "made"}));
@@ -151,7 +152,7 @@ async fn a_row_that_the_ledger_wrongly_holds_for_deleted_comes_back() {
 #[tokio::test(start_paused = true)]
 async fn the_delta_link_moves_on_only_when_everything_before_it_is_handed_over() {
     let twins = Twins::new(PLAIN);
-    let accounts = Options { tables: vec!["account".to_owned()], ..options() };
+    let accounts = Options { tables: vec!["account".to_owned()], page_rows: 15, ..options() };
     for n in 0..20 {
         twins.both("account", id(n), json!({"name": "A"}));
     }
