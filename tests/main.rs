@@ -28,6 +28,7 @@ mod package;
 mod people;
 mod process;
 mod readme;
+mod register;
 mod serve;
 mod servicebus;
 mod support;
