@@ -9,7 +9,6 @@ use super::url::{self, Address};
 use super::write::Precondition;
 use http::Method;
 use serde_json::{Map, Value as Json};
-use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// One of the tables.
@@ -131,22 +130,6 @@ impl Dataverse {
             Err(error) if *error.kind() == Kind::RowMissing => Ok(()),
             Err(error) => Err(error),
         }
-    }
-
-    /// The ids of all privileges that a user holds by roles and teams (`RetrieveUserPrivileges`). Depths are left out: those
-    /// that come from teams are not told.
-    ///
-    /// # Errors
-    /// [`DataverseError`].
-    pub async fn privileges(&self, call: &Call, user: Uuid) -> Result<BTreeSet<Uuid>, DataverseError> {
-        let verb = Verb::Query;
-        let path = format!("{}/Microsoft.Dynamics.CRM.RetrieveUserPrivileges()", url::row_by_id("systemusers", user));
-        let response = self.exchange(call, Exchange::get(verb, "systemuser", None, path)).await?;
-        let json: Json = serde_json::from_slice(&response.body).unwrap_or_default();
-        let held = json.get("RolePrivileges").and_then(Json::as_array);
-        let held = held.ok_or_else(|| protocol_error(verb, "systemuser", "the answer has no privileges"))?;
-        let id = |held: &Json| Uuid::try_parse(held.get("PrivilegeId")?.as_str()?).ok();
-        Ok(held.iter().filter_map(id).collect())
     }
 
     async fn put(

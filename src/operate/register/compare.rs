@@ -23,6 +23,18 @@ pub enum Act {
     Remove,
 }
 
+impl Act {
+    /// The word people see.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Change => "change",
+            Self::Remove => "remove",
+        }
+    }
+}
+
 /// One row that is not as it should be. Holds no secret.
 #[derive(Clone, Debug, Serialize)]
 pub struct Change {

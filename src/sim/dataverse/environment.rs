@@ -76,6 +76,7 @@ impl Environment {
             service: user(&mut state, 0xd41f_8a05_73be_4c29_8e60_1fa2_b95c_7d38),
             team: state.guid(),
             base_currency: state.guid(),
+            privileges_lacking: settings.privileges_lacking,
             schema: settings.schema,
         };
         furnish::furnish(&mut state, &world);
