@@ -15,6 +15,7 @@ mod pause;
 mod place;
 mod placeholders;
 mod reconcile;
+mod register;
 mod serve;
 
 use crate::config;
@@ -86,6 +87,14 @@ pub enum Command {
     ///
     /// Exit code 0: done; with --dry-run: both sides are equal. 1: something is left to do, or differs.
     Reconcile(reconcile::Arguments),
+    /// Register the Service Bus endpoint (or a webhook) and its steps in the source environment
+    ///
+    /// One step per table and message of the mapping, asynchronous, with the image that events need. Run again, it mends
+    /// what somebody changed and removes what the mapping no longer needs; it never touches what it did not register.
+    /// The queue's connection string comes from $DATAVERSE_SEND_CONNECTION, never from the command line.
+    ///
+    /// Exit code 0: done; with --dry-run: nothing to do. 1: failed, or there is something to do.
+    Register(register::Arguments),
 }
 
 /// Why a command did not do what it should.
@@ -125,6 +134,7 @@ fn run(command: Command, environment: &BTreeMap<String, String>) -> Result<(), T
         Command::Resume(arguments) => pause::resume(&arguments, environment),
         Command::Package(arguments) => package::package(&arguments, environment),
         Command::Reconcile(arguments) => reconcile::reconcile(&arguments, environment),
+        Command::Register(arguments) => register::register(&arguments, environment),
     }
 }
 

@@ -35,6 +35,8 @@ mod options;
 mod paging;
 mod protection;
 mod read;
+mod registered;
+mod registration;
 mod render;
 mod requests;
 pub mod sample;
