@@ -5,6 +5,8 @@
 
 #[cfg(feature = "sim")]
 mod demo;
+#[cfg(feature = "sim")]
+mod dev;
 mod doctor;
 mod history;
 mod package;
@@ -48,6 +50,13 @@ pub enum Command {
     /// exit code 0 only if both environments are equal and nothing is owed.
     #[cfg(feature = "sim")]
     Demo(demo::DemoArgs),
+    /// Run the app on this machine as `func start` does: HTTP on port 7071, timers, and a queue of its own
+    ///
+    /// Against the environments of local.settings.json, or with --stand-ins against two Dataverse stand-ins with sample
+    /// tables. Prints one line per invocation. The handler starts again when it dies, when it is built anew, and when
+    /// sync.toml changes. Ctrl-C ends it.
+    #[cfg(feature = "sim")]
+    Dev(dev::Arguments),
     /// The handler that `demo --naive` starts.
     #[cfg(feature = "sim")]
     #[command(hide = true)]
@@ -104,6 +113,8 @@ fn run(command: Command, environment: &BTreeMap<String, String>) -> Result<(), T
         Command::Serve => serve::serve(environment),
         #[cfg(feature = "sim")]
         Command::Demo(arguments) => demo::demo(&arguments, environment),
+        #[cfg(feature = "sim")]
+        Command::Dev(arguments) => dev::dev(&arguments, environment),
         #[cfg(feature = "sim")]
         Command::NaiveHandler => demo::naive_handler(environment),
         Command::Doctor(arguments) => doctor::doctor(&arguments, environment),
