@@ -200,7 +200,9 @@ async fn a_row_gets_from_the_source_to_the_target_and_so_does_what_is_posted_her
 #[tokio::test]
 async fn the_handler_starts_again_when_it_dies_and_when_something_changes() {
     let app = app();
-    let mut dev = Dev::start(app.path(), &["--key", "k3y"]);
+    let (built, anew) = (app.path().join("built"), app.path().join("anew"));
+    std::fs::copy(env!("CARGO_BIN_EXE_dataverse-sync"), &built).unwrap();
+    let mut dev = Dev::start(app.path(), &["--key", "k3y", "--binary", built.to_str().unwrap()]);
     let webhook = format!("{}/api/webhook", dev.url);
     let (status, _) = dev.send("POST", &webhook, &[("ce-id", "e-1")], &change("A", "2026-01-05T08:00:00Z")).await;
     assert_eq!(status, 401);
@@ -218,11 +220,19 @@ async fn the_handler_starts_again_when_it_dies_and_when_something_changes() {
     let (_, answer) = dev.send("POST", &webhook, &[("ce-id", "e-1")], &change("A", "2026-01-05T08:00:00Z")).await;
     assert_eq!(answer["outcome"], "applied", "{answer}");
 
+    // as cargo does: the new one takes the old one's place
+    std::fs::copy(env!("CARGO_BIN_EXE_dataverse-sync"), &anew).unwrap();
+    std::fs::rename(&anew, &built).unwrap();
+    assert!(dev.hears("has changed").contains("built"));
+    dev.hears("the handler is ready");
+    let third = dev.handler().expect("a handler");
+    assert_ne!(second, third);
+
     let mapping = "version = 1\n[tables.account.columns]\nexclude = [\"name\"]\n";
     std::fs::write(app.path().join("sync.toml"), mapping).unwrap();
     dev.hears("has changed");
     dev.hears("the handler is ready");
-    assert_ne!(dev.handler().expect("a handler"), second);
+    assert_ne!(dev.handler().expect("a handler"), third);
     let (_, answer) = dev.send("POST", &webhook, &[("ce-id", "e-2")], &change("B", "2026-01-05T08:00:01Z")).await;
     assert_eq!((&answer["outcome"], &answer["detail"]), (&json!("ignored"), &json!("nothing_to_write")), "{answer}");
 

@@ -29,6 +29,7 @@ mod package;
 mod people;
 mod process;
 mod readme;
+mod reconcile;
 mod serve;
 mod servicebus;
 mod support;

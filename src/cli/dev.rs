@@ -75,6 +75,7 @@ async fn run(arguments: &Arguments, environment: &BTreeMap<String, String>) -> R
     };
     let queue = QueueSettings { start: clock.now(), ..QueueSettings::default() };
     let (queues, _broker, values) = around.with_broker(&folder, queue.clone()).await?;
+    let changes = folder.changes(&values);
     let lines = Arc::new(Lines::new(Arc::clone(&clock) as Arc<dyn Clock>));
     let (listener, watcher) = (Arc::clone(&lines), Arc::clone(&lines));
     let key = arguments.key.clone();
@@ -104,7 +105,7 @@ async fn run(arguments: &Arguments, environment: &BTreeMap<String, String>) -> R
     around.connect(&host)?;
     print(&welcome(&host, &around, arguments.key.as_deref()));
     tokio::select! {
-        () = watch(&host, &lines, folder.changes()) => {}
+        () = watch(&host, &lines, changes) => {}
         _ = signals.next() => {}
     }
     print("stopping; again Ctrl-C to end at once\n");

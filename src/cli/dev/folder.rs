@@ -69,9 +69,9 @@ impl Folder {
         self.root.join(name.map_or("sync.toml", String::as_str))
     }
 
-    /// Watches the program and the mapping from now on.
-    pub(super) fn changes(&self) -> Changes {
-        let paths = [self.program.clone(), self.root.join("sync.toml")];
+    /// Watches the program and the mapping that these settings name, from now on.
+    pub(super) fn changes(&self, values: &BTreeMap<String, String>) -> Changes {
+        let paths = [self.program.clone(), self.mapping(values)];
         Changes(paths.map(|path| Watched { seen: stamp(&path), pending: None, path }).into())
     }
 }
