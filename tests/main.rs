@@ -14,6 +14,7 @@ mod cli;
 mod counted;
 mod dataverse_client;
 mod demo;
+mod dev;
 mod doctor;
 mod engine;
 mod handover;

@@ -7,6 +7,8 @@
 mod bench;
 #[cfg(feature = "sim")]
 mod demo;
+#[cfg(feature = "sim")]
+mod dev;
 mod doctor;
 mod history;
 mod package;
@@ -51,6 +53,13 @@ pub enum Command {
     /// exit code 0 only if both environments are equal and nothing is owed.
     #[cfg(feature = "sim")]
     Demo(demo::DemoArgs),
+    /// Run the app on this machine as `func start` does: HTTP on port 7071, timers, and a queue of its own
+    ///
+    /// Against the environments of local.settings.json, or with --stand-ins against two Dataverse stand-ins with sample
+    /// tables. Prints one line per invocation. The handler starts again when it dies, when it is built anew, and when
+    /// sync.toml changes. Ctrl-C ends it.
+    #[cfg(feature = "sim")]
+    Dev(dev::Arguments),
     /// Measure the handler under load, with and without faults, against stand-ins on this machine
     ///
     /// Prints events per second, times, CPU, round trips and requests per event, how many requests the target saw at once
@@ -122,6 +131,8 @@ fn run(command: Command, environment: &BTreeMap<String, String>) -> Result<(), T
         Command::Serve => serve::serve(environment),
         #[cfg(feature = "sim")]
         Command::Demo(arguments) => demo::demo(&arguments, environment),
+        #[cfg(feature = "sim")]
+        Command::Dev(arguments) => dev::dev(&arguments, environment),
         #[cfg(feature = "sim")]
         Command::Bench(arguments) => bench::bench(&arguments, environment),
         #[cfg(feature = "sim")]

@@ -59,6 +59,7 @@ pub use difference::{Difference, Side, difference};
 pub use environment::Environment;
 pub use errors::ApiError;
 pub use events::{QueueMessage, RaisedEvent, Step, WebhookPost};
+pub use exchange::AsPerson;
 pub use faults::{Effect, Faults, Rule, When};
 pub use log::{Log, Record};
 pub use protection::{Gate, Protection};
