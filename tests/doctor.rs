@@ -2,13 +2,16 @@
 //! with what to do about it.
 
 use bytes::Bytes;
+use chrono::Utc;
 use dataverse_sync::app::compose::Base;
 use dataverse_sync::app::examine::examine;
+use dataverse_sync::app::registering::{self, Registering};
 use dataverse_sync::clock::SystemClock;
 use dataverse_sync::operate::doctor::{Check, Status};
+use dataverse_sync::operate::register::{NAME_DEFAULT, Registrar};
 use dataverse_sync::sim::dataverse::sample::sample_schema;
-use dataverse_sync::sim::dataverse::schema::{KeyStatus, Schema, TableDef};
-use dataverse_sync::sim::dataverse::{Environment, Settings, serve};
+use dataverse_sync::sim::dataverse::schema::{KeyStatus, Kind, Schema, TableDef};
+use dataverse_sync::sim::dataverse::{Auth, Environment, Settings, serve};
 use dataverse_sync::sim::host::{BrokerSettings, Queue, QueueSettings, serve_broker};
 use dataverse_sync::sim::http::{self as sim_http, Reply, Server};
 use dataverse_sync::sim::tables::{self, TableService};
@@ -18,6 +21,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 use uuid::Uuid;
 
 const MAPPING: &str = r#"version = 1
@@ -31,6 +35,10 @@ values = { preferredcontactmethodcode = { "9" = 2 } }
 [tables.contact.lookups]
 ownerid = { by = "azureactivedirectoryobjectid" }
 parentcustomerid = "ensure"
+transactioncurrencyid = "skip"
+[tables.account.lookups]
+new_regionid = "skip"
+transactioncurrencyid = "skip"
 "#;
 
 /// A setup that is right, until a test spoils it.
@@ -41,6 +49,11 @@ struct Setup {
     source: Settings,
     target: Settings,
     files: BTreeMap<String, String>,
+    queue: QueueSettings,
+    /// What somebody does to the source after the steps were registered.
+    after: Option<fn(&Environment)>,
+    /// Whether there are steps at all.
+    registered: bool,
 }
 
 impl Setup {
@@ -80,8 +93,12 @@ fn good() -> Setup {
         host: serde_json::from_str(&repository("host.json")).unwrap(),
         source: Settings::new(Uuid::from_u128(1), sample_schema()),
         target: Settings::new(Uuid::from_u128(2), sample_schema()),
+        queue: QueueSettings { duplicate_window: Some(Duration::from_secs(600)), ..QueueSettings::default() },
+        after: None,
+        registered: true,
         files: functions.into_iter().map(|path| (path.clone(), repository(&format!("functions/{path}")))).collect(),
     };
+    (setup.source.epoch, setup.target.epoch) = (Utc::now(), Utc::now());
     setup.set("SYNC_QUEUE", "dataverse-events");
     setup.set("ServiceBus", "Endpoint={bus};SharedAccessKeyName=n;SharedAccessKey=a2V5;UseDevelopmentEmulator=true");
     setup.set("TARGET_AUTH", "none");
@@ -124,6 +141,20 @@ async fn refusing_authority() -> Server {
     sim_http::serve(0, answer).await.unwrap()
 }
 
+/// Registers the steps, as far as the setup allows it.
+async fn register(base: &Base, settings: &BTreeMap<String, String>, root: &Path) {
+    let send = "Endpoint=sb://bus.servicebus.windows.net/;SharedAccessKeyName=send;SharedAccessKey=a2V5";
+    let mut settings = settings.clone();
+    settings.insert("DATAVERSE_SEND_CONNECTION".to_owned(), send.to_owned());
+    let Ok(parts) = registering::open(base, &settings, root, None) else { return };
+    let Registering { mapping, source, target, receiver } = &parts;
+    let clock = base.clock.as_ref();
+    let registrar = Registrar { mapping, source, target, clock, installation: NAME_DEFAULT };
+    if let Ok(Some(plan)) = registrar.look(receiver, false).await {
+        registrar.apply(plan).await.unwrap();
+    }
+}
+
 /// Runs `doctor` on the setup; addresses that the setup does not give are the stand-ins'.
 async fn checks(setup: Setup) -> Vec<Check> {
     let folder = Folder::new();
@@ -137,6 +168,7 @@ async fn checks(setup: Setup) -> Vec<Check> {
     folder.write("host.json", &setup.host.to_string());
     folder.write("sync.toml", &setup.mapping);
     let (source, target) = (Environment::new(setup.source), Environment::new(setup.target));
+    let changed = source.clone();
     let (source, target) = (serve(source, 0).await.unwrap(), serve(target, 0).await.unwrap());
     let service = TableService::new(tables::Settings::default());
     let storage = tables::serve(service.clone(), 0).await.unwrap();
@@ -148,7 +180,7 @@ async fn checks(setup: Setup) -> Vec<Check> {
         storage.url(),
         tables::DEVELOPMENT_ACCOUNT
     );
-    let queue = Queue::new(QueueSettings::default());
+    let queue = Queue::new(setup.queue);
     let queues = BTreeMap::from([("dataverse-events".to_owned(), queue)]);
     let bus = serve_broker(queues, BrokerSettings::default(), 0).await.unwrap();
     let mut settings = setup.settings;
@@ -164,6 +196,12 @@ async fn checks(setup: Setup) -> Vec<Check> {
     default("AzureWebJobsStorage", connection);
     default("AZURE_AUTHORITY_HOST", authority.url());
     let base = Base::over_network(Arc::new(SystemClock::default()));
+    if setup.registered {
+        register(&base, &settings, &folder.0).await;
+    }
+    if let Some(after) = setup.after {
+        after(&changed);
+    }
     let checks = examine(&base, &settings, &folder.0).await;
     assert_eq!(service.entities("syncledger"), [], "the probe is removed");
     checks
@@ -330,6 +368,68 @@ async fn differences_between_source_and_target_are_found() {
 }
 
 #[tokio::test]
+async fn values_that_do_not_fit_are_found() {
+    let account = "source table account";
+    let kind = |s: &mut Setup| {
+        table(&mut s.target.schema, "account").columns.get_mut("telephone1").unwrap().kind = Kind::Bool;
+    };
+    finds(kind, (Fail, account, "telephone1 is a text and telephone1 of the target a yes or no", "exclude it")).await;
+    let option = |s: &mut Setup| {
+        table(&mut s.target.schema, "account").columns.get_mut("industrycode").unwrap().kind =
+            Kind::Choice((1..=32).collect());
+    };
+    finds(option, (Warn, account, "industrycode has options that the target lacks: 33", "under `values`")).await;
+    let lookup = |s: &mut Setup| s.toml("new_regionid = \"skip\"\n", "");
+    finds(lookup, (Warn, "target table account", "without a rule: new_regionid", "[tables.account.lookups]")).await;
+    let once = |s: &mut Setup| {
+        table(&mut s.target.schema, "contact").columns.get_mut("description").unwrap().for_update = false;
+    };
+    finds(once, (Warn, CONTACT, "description, named in `rename`, can only be set when a row is created", "later"))
+        .await;
+}
+
+#[tokio::test]
+async fn rights_tokens_and_clocks_are_found() {
+    let write = |s: &mut Setup| drop(s.target.privileges_lacking.insert("prvWriteAccount".to_owned()));
+    finds(write, (Fail, "target privileges", "lacks prvWriteAccount", "role of the application user")).await;
+    let read = |s: &mut Setup| drop(s.source.privileges_lacking.insert("prvReadContact".to_owned()));
+    finds(read, (Fail, "source privileges", "lacks prvReadContact", "role of the application user")).await;
+    let token = |s: &mut Setup| s.target.auth = Auth::token("another");
+    finds(token, (Fail, "target connection", "unauthorized", "an application user of the environment")).await;
+    let late = |s: &mut Setup| s.target.epoch -= chrono::Duration::seconds(90);
+    finds(late, (Warn, "target clock", "differs by", "NTP")).await;
+}
+
+#[tokio::test]
+async fn steps_that_are_missing_or_were_changed_are_found() {
+    const STEPS: &str = "registered steps";
+    let none = |s: &mut Setup| s.registered = false;
+    finds(none, (Warn, STEPS, "has registered none", "dataverse-sync register")).await;
+    let disabled = |s: &mut Setup| {
+        s.after = Some(|source| {
+            let step = *source.rows("sdkmessageprocessingstep").keys().next().unwrap();
+            source.update(&source.person(), "sdkmessageprocessingstep", step, &json!({"statecode": 1})).unwrap();
+        });
+    };
+    finds(disabled, (Fail, STEPS, "is disabled", "dataverse-sync register")).await;
+    let image = |s: &mut Setup| {
+        s.after = Some(|source| {
+            let image = *source.rows("sdkmessageprocessingstepimage").keys().next().unwrap();
+            source.delete(&source.person(), "sdkmessageprocessingstepimage", image).unwrap();
+        });
+    };
+    finds(image, (Fail, STEPS, "image of", "--dry-run")).await;
+}
+
+#[tokio::test]
+async fn limits_that_contradict_each_other_are_found() {
+    let lease = |s: &mut Setup| s.toml("version = 1\n", "version = 1\n[limits]\nlease = \"100s\"\n");
+    finds(lease, (Fail, "mapping", "lease", "")).await;
+    let doubled = |s: &mut Setup| s.queue.duplicate_window = None;
+    finds(doubled, (Warn, "queue", "no duplicate detection", "create it anew")).await;
+}
+
+#[tokio::test]
 async fn a_host_that_would_not_work_is_found() {
     let short = |s: &mut Setup| s.host["functionTimeout"] = json!("00:01:30");
     finds(short, (Fail, "host.json", "functionTimeout is 90 s, not more than", "lower queue_deadline")).await;
@@ -346,7 +446,7 @@ async fn a_host_that_would_not_work_is_found() {
     };
     finds(program, (Fail, "host.json", "defaultExecutablePath is \"handler\"", "dataverse-sync")).await;
     let binary = |s: &mut Setup| drop(s.files.remove("dataverse-sync"));
-    finds(binary, (Warn, "host.json", "is not in the folder", "copy target/release/dataverse-sync")).await;
+    finds(binary, (Warn, "host.json", "is not in the folder", "run `dataverse-sync package`")).await;
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@ use crate::config::{self, ConfigProblems, Settings};
 use crate::dataverse::read::Identity;
 use crate::domain::mapping::{Limits, Mapping};
 use crate::operate::doctor::environment::{self, Side};
-use crate::operate::doctor::{Check, Status, host_json, ledger, manifests, queue as bus, target};
+use crate::operate::doctor::{Check, Status, host_json, ledger, manifests, queue as bus, rights, steps, target};
+use crate::operate::register::{NAME_DEFAULT, Registrar};
 use crate::servicebus::Admin;
 use crate::sync::environment::Environment;
 use crate::sync::strangers::Pinned;
@@ -93,10 +94,23 @@ async fn reached(base: &Base, settings: &Settings, mapping: Option<&Mapping>) ->
         let pinned = Pinned::read(&records.system(base, limits.clock_skew)).await;
         checks.push(environment::pinned(&pinned, ours, from, to));
     }
+    for (side, connected) in [(Side::Target, &target), (Side::Source, &source)] {
+        let Some((environment, identity)) = connected else { continue };
+        let (client, clock) = (&environment.client, base.clock.as_ref());
+        checks.push(rights::clock(side, client, clock, limits.clock_skew).await);
+        if let Some(mapping) = mapping {
+            checks.push(rights::privileges(side, client, identity.user, mapping, clock).await);
+        }
+    }
     checks.extend(match (mapping, &target) {
         (Some(mapping), Some((target, _))) => {
-            let source = source.as_ref().map(|(source, _)| source);
-            target::tables(mapping, target, source, base.clock.as_ref()).await
+            let (source, clock) = (source.as_ref().map(|(source, _)| source), base.clock.as_ref());
+            let mut checks = target::tables(mapping, target, source, clock).await;
+            if let Some(source) = source {
+                let registrar = Registrar { mapping, source, target, clock, installation: NAME_DEFAULT };
+                checks.push(steps::steps(&registrar).await);
+            }
+            checks
         }
         (None, _) => target::skipped(None, "the mapping must be mended first"),
         (mapping, None) => target::skipped(mapping, "the target must be reached first"),

@@ -4,6 +4,7 @@ pub mod compose;
 pub mod desk;
 pub mod examine;
 pub mod reconciling;
+pub mod registering;
 
 use crate::clock::Clock;
 use crate::config::Settings;

@@ -4,7 +4,11 @@
 //! Exit codes (CONTRACT): 0 done, 1 it failed, 2 wrong usage or configuration.
 
 #[cfg(feature = "sim")]
+mod bench;
+#[cfg(feature = "sim")]
 mod demo;
+#[cfg(feature = "sim")]
+mod dev;
 mod doctor;
 mod history;
 mod package;
@@ -13,6 +17,7 @@ mod pause;
 mod place;
 mod placeholders;
 mod reconcile;
+mod register;
 mod serve;
 
 use crate::config;
@@ -48,6 +53,20 @@ pub enum Command {
     /// exit code 0 only if both environments are equal and nothing is owed.
     #[cfg(feature = "sim")]
     Demo(demo::DemoArgs),
+    /// Run the app on this machine as `func start` does: HTTP on port 7071, timers, and a queue of its own
+    ///
+    /// Against the environments of local.settings.json, or with --stand-ins against two Dataverse stand-ins with sample
+    /// tables. Prints one line per invocation. The handler starts again when it dies, when it is built anew, and when
+    /// sync.toml changes. Ctrl-C ends it.
+    #[cfg(feature = "sim")]
+    Dev(dev::Arguments),
+    /// Measure the handler under load, with and without faults, against stand-ins on this machine
+    ///
+    /// Prints events per second, times, CPU, round trips and requests per event, how many requests the target saw at once
+    /// over time, and always what was lost, doubled or different: exit code 0 only if that is nothing. Use a release
+    /// build, and compare numbers only with those of the same machine.
+    #[cfg(feature = "sim")]
+    Bench(bench::BenchArgs),
     /// The handler that `demo --naive` starts.
     #[cfg(feature = "sim")]
     #[command(hide = true)]
@@ -77,6 +96,14 @@ pub enum Command {
     ///
     /// Exit code 0: done; with --dry-run: both sides are equal. 1: something is left to do, or differs.
     Reconcile(reconcile::Arguments),
+    /// Register the Service Bus endpoint (or a webhook) and its steps in the source environment
+    ///
+    /// One step per table and message of the mapping, asynchronous, with the image that events need. Run again, it mends
+    /// what somebody changed and removes what the mapping no longer needs; it never touches what it did not register.
+    /// The queue's connection string comes from $DATAVERSE_SEND_CONNECTION, never from the command line.
+    ///
+    /// Exit code 0: done; with --dry-run: nothing to do. 1: failed, or there is something to do.
+    Register(register::Arguments),
 }
 
 /// Why a command did not do what it should.
@@ -105,6 +132,10 @@ fn run(command: Command, environment: &BTreeMap<String, String>) -> Result<(), T
         #[cfg(feature = "sim")]
         Command::Demo(arguments) => demo::demo(&arguments, environment),
         #[cfg(feature = "sim")]
+        Command::Dev(arguments) => dev::dev(&arguments, environment),
+        #[cfg(feature = "sim")]
+        Command::Bench(arguments) => bench::bench(&arguments, environment),
+        #[cfg(feature = "sim")]
         Command::NaiveHandler => demo::naive_handler(environment),
         Command::Doctor(arguments) => doctor::doctor(&arguments, environment),
         Command::History(arguments) => history::show(&arguments, environment),
@@ -114,6 +145,7 @@ fn run(command: Command, environment: &BTreeMap<String, String>) -> Result<(), T
         Command::Resume(arguments) => pause::resume(&arguments, environment),
         Command::Package(arguments) => package::package(&arguments, environment),
         Command::Reconcile(arguments) => reconcile::reconcile(&arguments, environment),
+        Command::Register(arguments) => register::register(&arguments, environment),
     }
 }
 

@@ -24,6 +24,7 @@ pub mod order;
 pub mod pages;
 pub mod party;
 pub mod read;
+pub mod registration;
 pub mod resolve;
 pub mod row;
 pub mod scalar;

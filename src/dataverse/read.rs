@@ -6,6 +6,7 @@ use super::party;
 use super::row::{self, TargetRow};
 use super::url::{self, Address, KeyParts, UrlError};
 use crate::domain::schema::{ColumnKind, TableSchema};
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value as Json};
 use std::collections::BTreeSet;
 use uuid::Uuid;
@@ -122,6 +123,16 @@ impl Dataverse {
             [row] => Match::Found(row.id),
             [_, ..] => Match::Ambiguous,
         })
+    }
+
+    /// The environment's time, to the second, as the header `Date` of an answer tells it.
+    ///
+    /// # Errors
+    /// [`DataverseError`].
+    pub async fn server_time(&self, call: &Call) -> Result<Option<DateTime<Utc>>, DataverseError> {
+        let response = self.exchange(call, Exchange::get(Verb::WhoAmI, "-", None, "WhoAmI".to_owned())).await?;
+        let date = response.headers.get(http::header::DATE).and_then(|date| date.to_str().ok());
+        Ok(date.and_then(|date| httpdate::parse_http_date(date).ok()).map(DateTime::from))
     }
 
     /// Who we are in this environment. The cheapest request there is.

@@ -8,6 +8,7 @@ pub mod parked;
 pub mod pause;
 pub mod placeholders;
 pub mod reconcile;
+pub mod register;
 pub mod status;
 pub mod sweep;
 

@@ -8,6 +8,7 @@ pub mod cache;
 pub mod choices;
 pub mod facts;
 pub mod parse;
+pub mod privileges;
 
 use super::client::{Call, Dataverse, Exchange, protocol_error};
 use super::error::{DataverseError, Kind, Verb};

@@ -136,7 +136,7 @@ pub fn pinned(
 }
 
 /// The error with what the server said; requests without rows only.
-pub(super) fn told(error: &DataverseError) -> String {
+pub(crate) fn told(error: &DataverseError) -> String {
     match error.message().lines().next().filter(|line| !line.is_empty()) {
         Some(line) => format!("{error}: {line}"),
         None => error.to_string(),

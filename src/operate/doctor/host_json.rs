@@ -106,7 +106,7 @@ fn binary(json: &Json, root: &Path) -> Option<Check> {
     let path = root.join(given);
     let found = std::fs::metadata(&path).is_ok_and(|found| found.is_file());
     if !found {
-        let remedy = format!("before deploying, copy target/release/{BINARY} there");
+        let remedy = "before deploying, run `dataverse-sync package`: it builds the binary and puts it there";
         return Some(Check::warn(NAME, format!("the binary {given} is not in the folder"), remedy));
     }
     (!executable(&path))

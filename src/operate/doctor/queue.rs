@@ -36,6 +36,11 @@ fn judge(info: &QueueInfo, deliveries_max: u32) -> Check {
             format!("set `deliveries_max = {counted}` under [limits], or raise the queue's"),
         );
     }
+    if !info.requires_duplicate_detection {
+        let remedy = "create it anew with duplicate detection (it cannot be switched on later): a hand-over that is repeated is \
+                      delivered twice otherwise";
+        return Check::warn(NAME, "it has no duplicate detection", remedy);
+    }
     if counted > deliveries_max {
         let detail = format!("it delivers {counted} times; messages are parked after {deliveries_max} already");
         return Check::warn(NAME, detail, format!("set `deliveries_max = {counted}` under [limits]"));
@@ -77,6 +82,8 @@ mod tests {
         check(info(), 11, Status::Fail, "set `deliveries_max = 10`");
         check(info(), 9, Status::Warn, "set `deliveries_max = 10`");
         check(QueueInfo { requires_session: true, ..info() }, 10, Status::Fail, "without sessions");
+        let doubled = QueueInfo { requires_duplicate_detection: false, ..info() };
+        check(doubled, 10, Status::Warn, "duplicate detection");
         check(QueueInfo { status: QueueStatus::ReceiveDisabled, ..info() }, 10, Status::Fail, "ReceiveDisabled");
     }
 }

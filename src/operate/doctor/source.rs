@@ -2,6 +2,7 @@
 //! columns the target lacks. Pure.
 
 use super::{Check, listed, meant, or_fine};
+use crate::dataverse::metadata::choices::Choices;
 use crate::domain::mapping::TableMap;
 use crate::domain::schema::{ColumnKind, TableSchema};
 use std::collections::BTreeSet;
@@ -50,7 +51,69 @@ pub fn table(table: &TableMap, source: &TableSchema, target: Option<&TableSchema
             checks.push(Check::warn(&name, detail, remedy));
         }
     }
+    checks.extend(target.into_iter().flat_map(|target| types(&name, table, source, target)));
     or_fine(checks, &name, || format!("{} columns", source.columns.len()))
+}
+
+/// What kinds of columns take each other's values.
+fn family(kind: ColumnKind) -> Option<&'static str> {
+    Some(match kind {
+        ColumnKind::Boolean => "yes or no",
+        ColumnKind::Integer | ColumnKind::BigInt | ColumnKind::Decimal | ColumnKind::Double | ColumnKind::Money => {
+            "number"
+        }
+        // a choice is a number
+        ColumnKind::Choice | ColumnKind::State | ColumnKind::Status => "number",
+        ColumnKind::Choices => "choices",
+        ColumnKind::Text | ColumnKind::Guid => "text",
+        ColumnKind::DateTime(_) => "date",
+        ColumnKind::Lookup | ColumnKind::Owner => "lookup",
+        ColumnKind::PartyList => "parties",
+        ColumnKind::Unsupported => return None,
+    })
+}
+
+/// Columns whose values the target's column cannot take. Where the mapping gives values, it says itself what is written.
+fn types(name: &str, table: &TableMap, source: &TableSchema, target: &TableSchema) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for (column, found) in &source.columns {
+        let Some(to) = table.columns.target_name(column) else { continue };
+        let Some(other) = target.columns.get(to).filter(|other| other.writable() && !target.is_system(to)) else {
+            continue;
+        };
+        let (Some(from), Some(into)) = (family(found.kind), family(other.kind)) else { continue };
+        if from != into && !table.columns.values.contains_key(to) {
+            let detail = format!("column {column} is a {from} and {to} of the target a {into}");
+            let remedy =
+                format!("exclude it, or give it another target in `rename` of [tables.{}.columns]", table.source);
+            checks.push(Check::fail(name, detail, remedy));
+        }
+    }
+    checks
+}
+
+/// Options that the source has and the target lacks, of choices for which the mapping gives no value.
+#[must_use]
+pub fn options(table: &TableMap, source: &Choices, target: &Choices) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for (column, options) in source {
+        let Some(to) = table.columns.target_name(column) else { continue };
+        let Some(known) = target.get(to) else { continue };
+        let mapped = table.columns.values.get(to);
+        let lacking = options.difference(known).map(ToString::to_string);
+        let lacking: Vec<String> =
+            lacking.filter(|option| !mapped.is_some_and(|map| map.contains_key(option))).collect();
+        if !lacking.is_empty() {
+            let detail = format!(
+                "choice {column} has options that the target lacks: {}",
+                listed(lacking.iter().map(String::as_str))
+            );
+            let remedy =
+                format!("add them to the target, or map them under `values` of [tables.{}.columns]", table.source);
+            checks.push(Check::warn(self::name(table), detail, remedy));
+        }
+    }
+    checks
 }
 
 /// Columns that would be sent if the target had them. Those the file names are the target check's business.

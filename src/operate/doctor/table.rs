@@ -115,6 +115,11 @@ fn columns(name: &str, table: &TableMap, schema: &TableSchema) -> Vec<Check> {
                 let remedy = format!("take it out of [tables.{}], or exclude it", table.source);
                 checks.push(Check::fail(name, detail, remedy));
             }
+            Some(found) if !found.updatable => {
+                let detail = format!("column {column}, named in `{place}`, can only be set when a row is created");
+                let remedy = "later changes of it are lost, and its value too if an update of a row arrives first";
+                checks.push(Check::warn(name, detail, remedy));
+            }
             Some(_) => {}
         }
     }
@@ -137,6 +142,29 @@ fn lookups(name: &str, mapping: &Mapping, table: &TableMap, schema: &TableSchema
                 format!("{column} = \"ensure\", but none of its tables is synchronised ({})", listed(referenced));
             checks.push(Check::fail(name, detail, "add one of them to the file, or write \"skip\" or \"park\""));
         }
+    }
+    let alone: Vec<&str> = schema
+        .columns
+        .iter()
+        .filter(|(column, found)| {
+            let synchronised = |to: &&str| mapping.by_target(to).is_some();
+            found.kind == ColumnKind::Lookup
+                && found.writable()
+                && !schema.is_system(column)
+                && table.columns.source_name(column).is_some()
+                && !table.lookups.contains_key(*column)
+                && !referenced(schema, column).iter().any(synchronised)
+        })
+        .map(|(column, _)| column.as_str())
+        .collect();
+    if !alone.is_empty() {
+        let detail = format!("lookups to tables that are not synchronised, without a rule: {}", listed(alone));
+        let remedy = format!(
+            "their rows must have the same ids in the target; else give each a rule in [tables.{}.lookups] (`by`, `map`, \
+             \"skip\" or \"park\"), or exclude it",
+            table.source
+        );
+        checks.push(Check::warn(name, detail, remedy));
     }
     checks
 }

@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use crate::dataverse::client::Call;
 use crate::dataverse::metadata::MetadataError;
 use crate::domain::mapping::{LookupRule, Mapping, TableMap};
-use crate::domain::schema::TableSchema;
+use crate::domain::schema::{ColumnKind, TableSchema};
 use crate::sync::environment::Environment;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,12 @@ pub async fn tables(
         checks.extend(found);
         checks.extend(from.is_none().then(|| unasked(table)).flatten());
         if let Some(from) = from {
-            checks.extend(in_source(table, from, schema.as_deref(), clock).await);
+            let mut found = in_source(table, from, schema.as_deref(), clock).await;
+            found.extend(options(table, from, target, clock).await);
+            if found.iter().any(|check| check.status != Status::Ok) {
+                found.retain(|check| check.status != Status::Ok);
+            }
+            checks.extend(found);
         }
     }
     checks
@@ -124,6 +129,17 @@ async fn in_source(map: &TableMap, from: &Environment, target: Option<&TableSche
             let unknown = format!("[tables.{}] must be the source's logical name; `target` is the other", map.source);
             vec![unfetched(Side::Source, &source::name(map), &error, unknown)]
         }
+    }
+}
+
+/// What cannot be asked here has lines of its own.
+async fn options(map: &TableMap, from: &Environment, target: &Environment, clock: &dyn Clock) -> Vec<Check> {
+    let kinds = [ColumnKind::Choice, ColumnKind::Choices];
+    let theirs = from.client.choices(&call(clock), &map.source, &kinds).await;
+    let ours = target.client.choices(&call(clock), &map.target, &kinds).await;
+    match (theirs, ours) {
+        (Ok(theirs), Ok(ours)) => source::options(map, &theirs, &ours),
+        _ => Vec::new(),
     }
 }
 

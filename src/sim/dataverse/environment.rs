@@ -2,13 +2,15 @@
 //! at. Knows no request.
 
 use super::cell::Row;
-use super::deliver::{self, FailedJob, Sink};
+use super::deliver::{self, FailedJob, Receive, Sink};
 use super::errors::ApiError;
 use super::events::{RaisedEvent, Step};
 use super::faults::Faults;
 use super::furnish;
 use super::log::Log;
 use super::protection::Gate;
+use super::registered::{self, Queues};
+use super::registration;
 use super::store::{Links, Rows, State};
 use super::world::{Auth, Origin, Settings, User, World};
 use super::write::{Commit, Writer};
@@ -36,6 +38,8 @@ struct Inner {
     auth: Auth,
     state: Mutex<State>,
     steps: Mutex<Vec<Arc<Step>>>,
+    registered: Mutex<Vec<Arc<Step>>>,
+    queues: Mutex<Queues>,
     failed: Mutex<Vec<FailedJob>>,
     faults: Faults,
     gate: Gate,
@@ -57,7 +61,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Environment {
     /// An environment with its users, team, business unit and currency (EUR), and no other rows.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(mut settings: Settings) -> Self {
+        registration::add(&mut settings.schema);
         // Two environments with one seed still have ids of their own.
         let [.., a, b, c, d, e, f, g, h] = settings.organization.into_bytes();
         let mut state = State::new(settings.seed ^ u64::from_be_bytes([a, b, c, d, e, f, g, h]));
@@ -71,9 +76,11 @@ impl Environment {
             service: user(&mut state, 0xd41f_8a05_73be_4c29_8e60_1fa2_b95c_7d38),
             team: state.guid(),
             base_currency: state.guid(),
+            privileges_lacking: settings.privileges_lacking,
             schema: settings.schema,
         };
         furnish::furnish(&mut state, &world);
+        registration::furnish(&mut state, &world.schema);
         Self(Arc::new(Inner {
             world,
             epoch: settings.epoch,
@@ -84,6 +91,8 @@ impl Environment {
             auth: settings.auth,
             state: Mutex::new(state),
             steps: Mutex::default(),
+            registered: Mutex::default(),
+            queues: Mutex::default(),
             failed: Mutex::default(),
             faults: Faults::new(),
             gate: Gate::new(settings.protection),
@@ -147,6 +156,13 @@ impl Environment {
         locked(&self.0.steps).push(Arc::new(step));
     }
 
+    /// Makes a queue reachable for steps that are registered over the Web API: `name.servicebus.windows.net` and its path.
+    pub fn connect_queue(&self, namespace: &str, path: &str, receive: Receive) {
+        locked(&self.0.queues).insert((registered::host(namespace), path.to_owned()), receive);
+        let steps = registered::steps(&locked(&self.0.state), &locked(&self.0.queues));
+        *locked(&self.0.registered) = steps;
+    }
+
     /// Jobs whose events are lost.
     #[must_use]
     pub fn failed_jobs(&self) -> Vec<FailedJob> {
@@ -192,6 +208,9 @@ impl Environment {
         let mut state = locked(&self.0.state);
         let mut writer = Writer { world: &self.0.world, state: &mut state, now: self.now(), origin };
         let (value, commits) = work(&mut writer)?;
+        if commits.iter().any(|commit| registration::is_own(&commit.table)) {
+            *locked(&self.0.registered) = registered::steps(&state, &locked(&self.0.queues));
+        }
         let jobs = self.raise(&mut state, &commits, origin);
         drop(state);
         for (step, event, delay) in jobs {
@@ -206,7 +225,8 @@ impl Environment {
     }
 
     fn raise(&self, state: &mut State, commits: &[Commit], origin: &Origin) -> Vec<(Arc<Step>, RaisedEvent, Duration)> {
-        let steps = locked(&self.0.steps).clone();
+        let mut steps = locked(&self.0.steps).clone();
+        steps.extend(locked(&self.0.registered).iter().cloned());
         let mut jobs = Vec::new();
         let correlation = origin.correlation.unwrap_or_else(|| state.guid());
         let request = state.guid();

@@ -25,6 +25,8 @@ pub struct Step {
     pub table: Option<String>,
     /// For these messages.
     pub messages: Vec<Message>,
+    /// Updates only if they send one of these columns; empty: all.
+    pub filter: Vec<String>,
     /// Registered post-image, alias `PostImage`. Ask for `versionnumber` by name, or for all columns.
     pub image: Option<Image>,
     /// Registered pre-image, alias `PreImage`.
@@ -43,6 +45,7 @@ impl Step {
             id,
             table: Some(table.to_owned()),
             messages: vec![Message::Create, Message::Update, Message::Delete],
+            filter: Vec::new(),
             image: None,
             pre_image: None,
             delay: (Duration::ZERO, Duration::ZERO),
@@ -84,7 +87,11 @@ impl Step {
             (Some(table), Some(link)) => *table == commit.table || *table == link.table,
             (Some(table), None) => *table == commit.table,
         };
+        let sent = commit.message != Message::Update
+            || self.filter.is_empty()
+            || self.filter.iter().any(|name| commit.target.contains_key(name));
         table
+            && sent
             && self.messages.contains(&commit.message)
             && !origin.bypass_async
             && !origin.bypass_steps.contains(&self.id)

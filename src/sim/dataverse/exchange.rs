@@ -107,6 +107,11 @@ fn preferences(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
+/// An extension of a request: the environment's person makes it, not the application user. No header says this, so that
+/// nobody else can.
+#[derive(Clone, Copy, Debug)]
+pub struct AsPerson;
+
 impl Exchange {
     /// Takes a request apart.
     ///
@@ -146,7 +151,8 @@ impl Exchange {
             Some(authority) => format!("{}://{authority}", parts.uri.scheme_str().unwrap_or("http")),
             None => environment.world().base_url.clone(),
         };
-        let mut origin = environment.service();
+        let by_person = parts.extensions.get::<AsPerson>().is_some();
+        let mut origin = if by_person { environment.person() } else { environment.service() };
         origin.tag.clone_from(&address.query.tag);
         origin.agent = text("user-agent").unwrap_or_default().to_owned();
         origin.correlation = text("x-ms-correlation-request-id").and_then(guid);

@@ -73,12 +73,24 @@ pub fn table(schema: &Schema, def: &TableDef) -> Value {
         "IsCustomEntity": def.name.contains('_'),
         "TableType": if def.elastic { "Elastic" } else if def.external { "Virtual" } else { "Standard" },
         "OwnershipType": if def.columns.contains_key("ownerid") { "UserOwned" } else { "OrganizationOwned" },
+        "Privileges": privileges(def).map(|(kind, name, id)| {
+            json!({"PrivilegeId": id, "Name": name, "PrivilegeType": kind})
+        }).collect::<Vec<_>>(),
         "Attributes": attributes(def, false),
         "Keys": keys(def),
         "ManyToOneRelationships": many_to_one(def),
         "OneToManyRelationships": schema.tables.values().flat_map(many_to_one)
             .filter(|r| r["ReferencedEntity"] == *def.name).collect::<Vec<_>>(),
         "ManyToManyRelationships": many_to_many(schema, Some(def)),
+    })
+}
+
+/// Type, name and id of a table's privileges.
+pub fn privileges(def: &TableDef) -> impl Iterator<Item = (&'static str, String, Value)> {
+    ["Create", "Read", "Write", "Delete", "Assign", "Share", "Append", "AppendTo"].into_iter().map(|kind| {
+        let name = format!("prv{kind}{}", def.schema_name);
+        let id = json!(metadata_id(&["privilege", &name]));
+        (kind, name, id)
     })
 }
 

@@ -8,7 +8,7 @@ use super::exchange::{Answer, Exchange, Match};
 use super::schema::TableDef;
 use super::url::{Predicate, Segment};
 use super::write::Writer;
-use super::{intersect, links, metadata, read, render};
+use super::{intersect, links, metadata, metadata_json, read, render};
 use http::{Method, StatusCode};
 use serde_json::json;
 use uuid::Uuid;
@@ -34,6 +34,11 @@ pub async fn answer(environment: &Environment, exchange: &Exchange) -> Result<An
         return intersect::answer(environment, exchange, relationship);
     }
     let def = environment.world().schema.by_set(&first.name).ok_or_else(|| errors::no_resource(&first.name))?;
+    if let ([_, function], Some(Predicate::Id(user))) = (segments, first.predicate.as_ref())
+        && function.name == "Microsoft.Dynamics.CRM.RetrieveUserPrivileges()"
+    {
+        return privileges(environment, exchange, def, *user);
+    }
     match (segments, first.predicate.as_ref()) {
         ([_], None) => match exchange.method {
             Method::GET => read::collection(environment, exchange, def),
@@ -62,6 +67,21 @@ fn who_am_i(environment: &Environment, exchange: &Exchange) -> Result<Answer, Ap
         "UserId": world.service.id,
         "OrganizationId": world.organization,
     })))
+}
+
+/// What a user holds: everything but what the settings take away.
+fn privileges(environment: &Environment, exchange: &Exchange, def: &TableDef, user: Uuid) -> Result<Answer, ApiError> {
+    if def.name != "systemuser" || environment.row("systemuser", user).is_none() {
+        return Err(errors::no_row(&def.name, user));
+    }
+    let world = environment.world();
+    let held = world.schema.tables.values().flat_map(metadata_json::privileges);
+    let held: Vec<_> = held
+        .filter(|(_, name, _)| user != world.service.id || !world.privileges_lacking.contains(name))
+        .map(|(_, _, id)| json!({"PrivilegeId": id, "Depth": "Global", "BusinessUnitId": world.business_unit}))
+        .collect();
+    let context = exchange.link("$metadata#Microsoft.Dynamics.CRM.RetrieveUserPrivilegesResponse");
+    Ok(Answer::ok(json!({"@odata.context": context, "RolePrivileges": held})))
 }
 
 /// POST: always a new row, with the id of the body if it has one.

@@ -99,6 +99,10 @@ pub fn segment(raw: &str) -> Result<Segment, ApiError> {
         return Ok(Segment { name: text, predicate: None, raw: raw.to_owned() });
     };
     let (name, predicate) = text.split_at(open);
+    if predicate == "()" {
+        // a function without parameters
+        return Ok(Segment { name: text, predicate: None, raw: raw.to_owned() });
+    }
     let inner = predicate
         .strip_prefix('(')
         .and_then(|p| p.strip_suffix(')'))

@@ -63,6 +63,8 @@ pub struct Settings {
     pub log_entries_max: usize,
     /// How long a delta link is good (`ExpireChangeTrackingInDays`).
     pub changes_kept: Duration,
+    /// Privileges that the application user lacks, like `prvWriteAccount`.
+    pub privileges_lacking: BTreeSet<String>,
     /// The tables.
     pub schema: Schema,
 }
@@ -82,6 +84,7 @@ impl Settings {
             protection: None,
             log_entries_max: 1_000,
             changes_kept: Duration::from_secs(7 * 86_400),
+            privileges_lacking: BTreeSet::new(),
             schema,
         }
     }
@@ -106,6 +109,8 @@ pub struct World {
     pub team: Uuid,
     /// The organization's currency.
     pub base_currency: Uuid,
+    /// Privileges that the application user lacks.
+    pub privileges_lacking: BTreeSet<String>,
 }
 
 /// Somebody who acts.

@@ -4,6 +4,7 @@
 use super::cell::{Cell, Changes, Row};
 use super::derive::{required, state_of};
 use super::errors::{self, ApiError};
+use super::registration;
 use super::schema::{Kind, OnDelete, Schema, TableDef};
 use super::store::State;
 use super::world::{Origin, World};
@@ -121,6 +122,7 @@ impl Writer<'_> {
         }
         self.derive(def, &mut columns, &mut target, true)?;
         required(def, &columns)?;
+        registration::check(self.world, self.state, def, &mut columns)?;
         self.state.check_keys(def, id, &columns)?;
         let row = self.state.put(&def.name, id, columns);
         let message = if def.elastic { Message::Upsert } else { Message::Create };
@@ -154,6 +156,7 @@ impl Writer<'_> {
         }
         self.derive(def, &mut columns, &mut target, false)?;
         required(def, &columns)?;
+        registration::check(self.world, self.state, def, &mut columns)?;
         self.state.check_keys(def, id, &columns)?;
         let row = self.state.put(&def.name, id, columns);
         let message = if def.elastic { Message::Upsert } else { Message::Update };

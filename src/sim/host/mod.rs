@@ -13,6 +13,7 @@
 //! notices, fails what was under way (so messages come back at once) and counts the exit; [`Host::kill`] takes the
 //! whole instance away, so nobody abandons anything: locks run out, and a fresh instance takes its place.
 
+pub mod admin;
 pub mod broker;
 pub mod envelope;
 pub mod front;
@@ -33,6 +34,7 @@ mod settings;
 mod start;
 #[cfg(test)]
 mod tests;
+mod told;
 pub mod verdict;
 mod work;
 
@@ -45,6 +47,7 @@ pub use log::{Level, Line, Log};
 pub use message::{Message, NewMessage};
 pub use queue::{DeadLetter, Queue, QueueCounts, QueueSettings};
 pub use settings::{Handlers, HostSettings, StartError, Timers};
+pub use told::{Invoked, Said, Watch};
 pub use work::Counts;
 
 use super::http::{Reply, Server, serve};
@@ -98,6 +101,7 @@ impl Host {
             instances,
             timeout: settings.function_timeout.or(manifest.function_timeout),
             log: settings.log.clone(),
+            watch: settings.watch.clone(),
             clock: (settings.queue.start, Instant::now()),
             client: Client::default(),
             sender: crate::sim::http::Sender::default(),
@@ -108,10 +112,16 @@ impl Host {
                 ..manifest
             },
         });
-        let server = Arc::clone(&shared);
+        let (server, admin) = (Arc::clone(&shared), settings.admin);
         let front = serve(settings.http_port, move |request| {
             let shared = Arc::clone(&server);
-            async move { Reply::Answer(shared.request(request).await) }
+            async move {
+                let below_admin = admin && admin::is_below(request.uri().path());
+                Reply::Answer(match below_admin {
+                    true => admin::answer(&shared, &request).await,
+                    false => shared.request(request).await,
+                })
+            }
         })
         .await
         .map_err(|source| StartError::Port { port: settings.http_port, source })?;
@@ -123,6 +133,12 @@ impl Host {
         let listeners = (0..shared.instances.len()).map(|index| start::listen(&shared, index)).collect();
         start::timers(&shared, settings.timers, &mut tasks);
         Ok(Self { shared, front, listeners: Mutex::new(listeners), _tasks: tasks })
+    }
+
+    /// The functions that it read, by name.
+    #[must_use]
+    pub fn functions(&self) -> &BTreeMap<String, function::Function> {
+        &self.shared.manifest.functions
     }
 
     /// `http://127.0.0.1:port` of the HTTP side.

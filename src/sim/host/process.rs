@@ -55,6 +55,8 @@ pub struct Launch {
     pub env_clear: bool,
     /// `useStdErrorStreamForErrorsOnly`.
     pub stderr_is_error: bool,
+    /// Whether it has a process group of its own (Unix): a terminal's Ctrl-C does not reach it.
+    pub shield: bool,
 }
 
 impl Launch {
@@ -91,6 +93,10 @@ impl Launch {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        #[cfg(unix)]
+        if self.shield {
+            command.process_group(0);
+        }
         let mut child = command.spawn()?;
         let pid = child.id().ok_or_else(|| std::io::Error::other("the process ended at once"))?;
         let last_errors: Arc<Mutex<VecDeque<String>>> = Arc::default();

@@ -3,7 +3,8 @@
 use super::front::FunctionKeys;
 use super::log::Log;
 use super::manifest::ManifestError;
-use super::queue::QueueSettings;
+use super::queue::{Queue, QueueSettings};
+use super::told::Watch;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -63,6 +64,14 @@ pub struct HostSettings {
     pub timers: Timers,
     /// Where lines go.
     pub log: Log,
+    /// Queues that are there already, by name; the others are made.
+    pub queues: BTreeMap<String, Queue>,
+    /// Whether what is below `/admin/` is served (see [`super::admin`]).
+    pub admin: bool,
+    /// Whether handlers are out of reach of the terminal's Ctrl-C, so that only the host ends them (Unix).
+    pub shield: bool,
+    /// Who is told of each invocation.
+    pub watch: Watch,
 }
 
 impl HostSettings {
@@ -82,6 +91,10 @@ impl HostSettings {
             function_timeout: None,
             timers: Timers::OnDemand,
             log: Log::default(),
+            queues: BTreeMap::new(),
+            admin: false,
+            shield: false,
+            watch: Watch::default(),
         }
     }
 }

@@ -29,6 +29,7 @@ pub fn instances(
         app_root: settings.app_root.clone(),
         environment: settings.environment.clone(),
         env_clear: settings.env_clear,
+        shield: settings.shield,
         stderr_is_error: manifest.stderr_is_error,
     };
     let launch = match &settings.handlers {
@@ -60,7 +61,7 @@ pub fn instances(
 /// The queues that functions listen or send to.
 #[must_use]
 pub fn queues(settings: &HostSettings, manifest: &Manifest) -> BTreeMap<String, Queue> {
-    let mut all = BTreeMap::new();
+    let mut all = settings.queues.clone();
     for function in manifest.functions.values() {
         let listens = match &function.trigger {
             Trigger::Queue { queue, .. } => Some(queue),

@@ -12,6 +12,7 @@ use super::message::NewMessage;
 use super::pass::{Mode, pass};
 use super::pump::Settle;
 use super::queue::{Queue, Received};
+use super::told::{Said, Watch};
 use super::verdict::{Outcome, http_output, queue_output};
 use crate::sim::http::{Sender, status};
 use bytes::Bytes;
@@ -43,7 +44,12 @@ pub struct Counts {
     pub lost: u64,
     /// HTTP answers to clients by status.
     pub http: BTreeMap<u16, u64>,
+    /// How long invocations took that succeeded, by function; the first million each.
+    pub took: BTreeMap<String, Vec<Duration>>,
 }
+
+/// Times of one function's invocations that are kept.
+const TOOK_MAX: usize = 1_000_000;
 
 /// What all parts of the host share.
 #[derive(Debug)]
@@ -62,6 +68,8 @@ pub struct Shared {
     pub timeout: Option<Duration>,
     /// Where lines go.
     pub log: Log,
+    /// Who is told of each invocation.
+    pub watch: Watch,
     /// The wall clock's start, and when that was.
     pub clock: (DateTime<Utc>, Instant),
     pub(super) client: Client,
@@ -161,7 +169,9 @@ impl Shared {
             return self.call_by_json(function, instance, request, parameters).await;
         };
         let invocation = self.begin(function, instance, "This function was programmatically called via the host APIs.");
+        let begun = Instant::now();
         let answer = pass(&self.sender, instance, mode, request, invocation, self.timeout).await;
+        self.watch.tell(&function.name, begun.elapsed(), Said::Answer(answer.status(), answer.body().clone()));
         self.end(function, instance, invocation, &Ending::Success(Outcome::default()));
         answer
     }
@@ -190,7 +200,16 @@ impl Shared {
 
     async fn invoke(&self, function: &Function, instance: &Instance, body: &Json, reason: &str) -> Ending {
         let invocation = self.begin(function, instance, reason);
+        let begun = Instant::now();
         let ending = self.client.invoke(instance, &function.name, invocation, body, self.timeout).await;
+        self.watch.tell(&function.name, begun.elapsed(), Said::of(&ending));
+        if matches!(ending, Ending::Success(_)) {
+            let mut counts = self.counts();
+            let took = counts.took.entry(function.name.clone()).or_default();
+            if took.len() < TOOK_MAX {
+                took.push(begun.elapsed());
+            }
+        }
         self.end(function, instance, invocation, &ending);
         ending
     }
