@@ -12,11 +12,11 @@ var rules = [
   {
     name: 'parked'
     severity: 2
-    text: 'An event waits for a person: `dataverse-sync parked list`.'
+    text: 'Events wait for a person: `dataverse-sync parked list`. It ends when none does any more.'
     query: '''
 traces
 | extend line = parse_json(message)
-| where tostring(line.message) == "handled" and tostring(line.outcome) == "parked"
+| where tostring(line.message) == "standing" and tolong(line.parked) > 0
 '''
   }
   {
@@ -52,7 +52,7 @@ traces
   {
     name: 'owed-too-long'
     severity: 2
-    text: 'What is due has been waiting for more than 15 minutes: the target is down or throttles, or sweep does not get on.'
+    text: 'What is due has been waiting for more than 15 minutes: sweep does not get on with it.'
     query: '''
 traces
 | extend line = parse_json(message)

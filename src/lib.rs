@@ -33,8 +33,11 @@
 //!   work::ready          before each request: a place at the gate, what other instances heard, lease, deadline
 //!   domain::merge::advance  what is known of the row afterwards
 //!   Ledger::finish       outcome and versions recorded, row freed: one transaction
+//!   keep::keep           what could not end: into the ledger, an entry into the inbox, only then acknowledged
 //! host::answer         status and JSON
 //! ```
+//!
+//! What was kept is found by `operate::sweep`, every minute, and goes the same way again from `Engine::resume`.
 //!
 //! # The map, in reading order
 //!
@@ -42,15 +45,17 @@
 //! |---|---|
 //! | [`domain`] | pure: events, versions, merge, groups, mapping, schema, outcomes. No I/O, no clock, no randomness |
 //! | [`ledger`] | claims: the protocol, and stores in Table Storage and memory |
+//! | [`inbox`] | what is owed and parked: an index over the ledger's events |
 //! | [`sync`] | the engine |
 //! | [`dataverse`] | the Web API: requests, bodies, errors, metadata |
 //! | [`tables`] | a thin client of Azure Table Storage |
+//! | [`servicebus`] | the queue's REST side: hand-over, and what `doctor` asks of it |
 //! | [`identity`] | tokens |
 //! | [`outbound`] | one outbound call: transport, retry, the gate and its governor |
 //! | [`host`] | the Functions host's inbound protocol; knows no function |
 //! | [`functions`] | one file per function; knows no HTTP server |
 //! | [`config`] | environment and `sync.toml`; every problem at once |
-//! | [`operate`] | what people do with a running system: `doctor`'s checks, history, parked events, pause, status, sweeps |
+//! | [`operate`] | what people and timers do with a running system: sweep, history, parked events, pause, status, [`operate::reconcile`], doctor |
 //! | [`app`] | the composition root |
 //! | [`cli`] | the command line: arguments and printing |
 //! | [`telemetry`], [`clock`], [`chance`], [`secret`] | logs, time, randomness, secrets |
@@ -59,7 +64,7 @@
 //! # Invariants, as absences
 //!
 //! - `domain` imports nothing of the crate; `sim` imports nothing of the crate. `tests/tidy.rs` holds the table.
-//! - Nobody but [`clock`] asks for the time, nobody but [`config`] reads the environment, one file names `reqwest`, only
+//! - Nobody but [`clock`] asks for the time, nobody but [`chance`] draws, nobody but [`config`] reads the environment, one file names `reqwest`, only
 //!   [`app`] and [`host`] know `axum`.
 //! - No task outlives its invocation. Whatever somebody holds (a claim, a permit, a refresh) has a deadline, because the
 //!   holder can be dropped at any await.
@@ -71,7 +76,8 @@
 //!
 //! The merge by laws on generated histories (`domain/merge/tests.rs`), the claim protocol by one conformance suite on
 //! memory, the Table stand-in and Azurite (`tests/ledger`), the whole by simulated worlds on paused time
-//! (`tests/engine/worlds.rs`) and by the real binary under the host stand-in (`demo`, `tests/`).
+//! (`tests/engine/worlds.rs`), by dying at every await point (`tests/engine/crashes.rs`), and by real processes that are
+//! killed (`tests/killed`, `demo`). `tests/mutations.toml` breaks each safety; `tests/README.md` has the table.
 
 pub mod app;
 pub mod chance;

@@ -68,6 +68,7 @@ async fn what_a_webhook_left_is_handed_to_the_queue_and_finished_by_who_listens(
         ("TARGET_URL", served.url()),
         ("TARGET_AUTH", "none".to_owned()),
         ("AzureWebJobsStorage", storage),
+        ("LOG_FORMAT", "json".to_owned()),
     ];
     let host = Host::start(HostSettings {
         handlers: Handlers::Program {
@@ -118,5 +119,15 @@ async fn what_a_webhook_left_is_handed_to_the_queue_and_finished_by_who_listens(
     assert_eq!((counts.completed, counts.dead_lettered, counts.redelivered), (counts.sent, 0, 0), "{counts:?}");
     assert_eq!(difference(&source, &target, &["account"], &["ownerid"]), []);
     assert_eq!(tables.entities("syncinbox").len(), 0, "nothing is owed any more");
+    // what alerts wait for
+    let lines = host.log().lines();
+    let standing: Vec<serde_json::Value> = lines
+        .iter()
+        .filter_map(|line| serde_json::from_str(&line.text).ok())
+        .filter(|line: &serde_json::Value| line["message"] == "standing")
+        .collect();
+    let [line] = standing.as_slice() else { panic!("{standing:?}") };
+    assert_eq!((&line["parked"], &line["oldest_due_s"]), (&json!(0), &json!(0)), "{line}");
+    assert!(line["owed"].is_u64(), "{line}");
     host.stop(Duration::from_secs(5)).await;
 }

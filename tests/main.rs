@@ -20,7 +20,6 @@ mod handover;
 mod host;
 mod inbox;
 mod infra;
-#[cfg(unix)]
 mod killed;
 mod ledger;
 mod mutations;
@@ -28,6 +27,7 @@ mod package;
 mod people;
 mod process;
 mod readme;
+mod reconcile;
 mod register;
 mod serve;
 mod servicebus;

@@ -4,6 +4,8 @@
 //! Exit codes (CONTRACT): 0 done, 1 it failed, 2 wrong usage or configuration.
 
 #[cfg(feature = "sim")]
+mod bench;
+#[cfg(feature = "sim")]
 mod demo;
 mod doctor;
 mod history;
@@ -49,6 +51,13 @@ pub enum Command {
     /// exit code 0 only if both environments are equal and nothing is owed.
     #[cfg(feature = "sim")]
     Demo(demo::DemoArgs),
+    /// Measure the handler under load, with and without faults, against stand-ins on this machine
+    ///
+    /// Prints events per second, times, CPU, round trips and requests per event, how many requests the target saw at once
+    /// over time, and always what was lost, doubled or different: exit code 0 only if that is nothing. Use a release
+    /// build, and compare numbers only with those of the same machine.
+    #[cfg(feature = "sim")]
+    Bench(bench::BenchArgs),
     /// The handler that `demo --naive` starts.
     #[cfg(feature = "sim")]
     #[command(hide = true)]
@@ -113,6 +122,8 @@ fn run(command: Command, environment: &BTreeMap<String, String>) -> Result<(), T
         Command::Serve => serve::serve(environment),
         #[cfg(feature = "sim")]
         Command::Demo(arguments) => demo::demo(&arguments, environment),
+        #[cfg(feature = "sim")]
+        Command::Bench(arguments) => bench::bench(&arguments, environment),
         #[cfg(feature = "sim")]
         Command::NaiveHandler => demo::naive_handler(environment),
         Command::Doctor(arguments) => doctor::doctor(&arguments, environment),

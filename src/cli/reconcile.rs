@@ -30,6 +30,9 @@ pub struct Arguments {
     /// Compare all rows, report in numbers and examples, write nothing
     #[arg(long, conflicts_with_all = ["full", "delete_extra"])]
     dry_run: bool,
+    /// Begin anew instead of going on where an interrupted run was
+    #[arg(long, conflicts_with = "dry_run")]
+    anew: bool,
     /// Delete what the target has and the source does not; implies --full
     #[arg(long)]
     delete_extra: bool,
@@ -63,6 +66,7 @@ pub fn reconcile(arguments: &Arguments, environment: &BTreeMap<String, String>) 
         full: arguments.full || arguments.delete_extra,
         delete_extra: arguments.delete_extra,
         values: arguments.values,
+        anew: arguments.anew,
         page_rows: arguments.page,
         second_look: Duration::from_secs(arguments.second_look),
         ..Options::default()

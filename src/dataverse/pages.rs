@@ -123,7 +123,8 @@ impl Dataverse {
         let values: Vec<String> = ids.iter().take(IDS_MAX).map(|id| format!("'{id}'")).collect();
         let filter = is_in(&selection.schema.primary_id, &values);
         let path = format!("{}&$filter={}", selected(selection)?, url::encode(&filter));
-        self.page(call, selection, path, false).await
+        // all of them on one page, however small the pages of a walk are
+        self.page(call, Selection { page_rows: PAGE_ROWS_MAX, ..selection }, path, false).await
     }
 
     /// The rows with one of these keys, all of the same columns; at most [`KEYS_MAX`]. Gives back how many of the keys were
@@ -155,6 +156,7 @@ impl Dataverse {
             None => terms.join(" or "),
         };
         let path = format!("{}&$filter={}", selected(selection)?, url::encode(&filter));
+        let selection = Selection { page_rows: PAGE_ROWS_MAX, ..selection };
         Ok((self.page(call, selection, path, false).await?, terms.len()))
     }
 

@@ -88,19 +88,24 @@ impl Queue {
         }
     }
 
-    /// An event that the sweep handed over. Whatever comes of it, the message has done its work: the event is in the
-    /// inbox as before, and nothing depends on the message.
-    async fn come_back(&self, name: Name, arrived: &Arrived) -> String {
+    /// An event that the sweep handed over. Once it has ended, was deferred or put off, the message has done its work: the
+    /// event is in the inbox as long as it is owed, and nothing depends on the message. If the entry could not even be looked
+    /// at or put off, the message comes again, because the entry would wait for long; but it never dies of that.
+    async fn come_back(&self, name: Name, delivery: &Delivery) -> Result<String, String> {
         let key = name.key();
-        match self.engine.come_back(&Owed::Named(name), &arrived.invocation).await {
+        if self.is_last(delivery) {
+            return Ok(format!("still owed: {key}: not finished in {} deliveries", delivery.delivery_count - 1));
+        }
+        match self.engine.come_back(&Owed::Named(name), &delivery.invocation).await {
             Ok(Some(report)) => {
                 log(&report);
-                report_line(&report)
+                Ok(report_line(&report))
             }
-            Ok(None) => format!("nothing is owed under {key} any more"),
+            Ok(None) => Ok(format!("nothing is owed under {key} any more")),
             Err(error) => {
                 tracing::warn!(%error, key, "an owed event could not be worked on");
-                format!("still owed: {key}: {error}")
+                let line = format!("still owed: {key}: {error}");
+                if self.is_nearly_given_up(delivery) { Ok(line) } else { Err(line) }
             }
         }
     }
@@ -127,7 +132,7 @@ impl InvokedFunction for Queue {
             let named = match handover::read(&message.properties, &message.body) {
                 None => None,
                 Some(Ok(name)) => {
-                    handed.push(name);
+                    handed.push((name, delivery));
                     continue;
                 }
                 Some(Err(problem)) => Some(problem),
@@ -166,8 +171,13 @@ impl InvokedFunction for Queue {
                 Err(error) => ended.problems.push(error.to_string()),
             }
         }
-        let handed = handed.into_iter().map(|name| self.come_back(name, &invocation.arrived));
-        ended.done.logs.extend(stream::iter(handed).buffer_unordered(HANDED_AT_ONCE_MAX).collect::<Vec<_>>().await);
+        let handed = handed.into_iter().map(|(name, delivery)| async move { self.come_back(name, &delivery).await });
+        for came_back in stream::iter(handed).buffer_unordered(HANDED_AT_ONCE_MAX).collect::<Vec<_>>().await {
+            match came_back {
+                Ok(line) => ended.done.logs.push(line),
+                Err(problem) => ended.problems.push(problem),
+            }
+        }
         if ended.problems.is_empty() { Ok(ended.done) } else { Err(Failed::new(ended.problems.join("; "))) }
     }
 }

@@ -1,8 +1,8 @@
 //! The facts of one arrival: headers, invocation id, trace context, time. Knows no body.
 
+use crate::chance;
 use http::HeaderMap;
 use std::collections::BTreeMap;
-use uuid::Uuid;
 
 /// Header values by lower-case name. Repeated headers are joined with `, `.
 pub type Headers = BTreeMap<String, String>;
@@ -35,7 +35,7 @@ impl Arrived {
             .next_back()
             .and_then(|value| value.to_str().ok())
             .filter(|id| !id.is_empty() && id.len() <= INVOCATION_CHARS_MAX)
-            .map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
+            .map_or_else(|| chance::token().to_string(), str::to_owned);
         let traceparent = headers
             .get("traceparent")
             .and_then(|value| value.to_str().ok())

@@ -66,6 +66,12 @@ impl Entry {
         identity(&self.partition, &self.event_key, "")
     }
 
+    /// Whether both are about one event.
+    #[must_use]
+    pub fn is_about(&self, other: &Self) -> bool {
+        self.partition == other.partition && self.event_key == other.event_key
+    }
+
     /// What messages name it by.
     #[must_use]
     pub fn name(&self) -> Name {

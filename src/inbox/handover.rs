@@ -5,26 +5,35 @@
 //! that see the same entry one gets it, and a crash between the move and the message costs time and nothing else: the
 //! entry is still there and due again at its new time. It stays until the event has ended or was deferred, as ever; a
 //! message that is lost, late or doubled finds the entry where its name says or nothing, and nothing depends on it.
+//!
+//! **Twins.** An event may have two entries: one beside its claim, one of each delivery that was deferred. Moved to one time
+//! they are one entry, and a transaction that writes it twice is refused as a whole, each time anew. So one of them is moved
+//! with what is known of all, and the others are removed when that one is durable.
 
-use super::due::Inbox;
+use super::due::{Inbox, WRITES_MAX};
 use super::entry::{Entry, Name};
 use super::error::InboxError;
 use super::store::{MOVES_MAX, Move, Slip};
+use std::collections::HashMap;
 
 /// What was moved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HandedOver {
     /// As the entries are now; only these may be handed to somebody.
     pub moved: Vec<(Slip, Entry)>,
-    /// Why the rest was not looked at: it may be moved or not, and is due in either case.
+    /// Why not all were looked at.
     pub failed: Option<InboxError>,
+    /// Those of the rest that were not moved for sure; the others may be moved or not, and are due in either case.
+    pub left: Vec<(Slip, Entry)>,
 }
 
 impl Inbox {
     /// Moves entries of one shard to `until_ms`, each counted as handed over once more. Entries that somebody else moved,
-    /// settled or wrote since are passed over. One round trip per fifty.
+    /// settled or wrote since are passed over; of several entries of one event one is moved. One round trip per fifty, and
+    /// one per twin.
     pub async fn hand_over(&self, entries: &[(Slip, Entry)], until_ms: i64) -> HandedOver {
         let mut done = HandedOver::default();
+        let (entries, twins) = without_twins(entries);
         let mut open: Vec<&[(Slip, Entry)]> = entries.chunks(MOVES_MAX).rev().collect();
         while let Some(some) = open.pop() {
             match self.shift(some, until_ms).await {
@@ -35,12 +44,39 @@ impl Inbox {
                     open.extend([second, first].into_iter().filter(|half| !half.is_empty() && half.len() < some.len()));
                 }
                 Err(error) => {
+                    let moved = matches!(error, InboxError::Unknown(_));
+                    done.left.extend(some.iter().filter(|_| !moved).cloned());
+                    done.left.extend(open.drain(..).rev().flatten().cloned());
                     done.failed = Some(error);
-                    break;
                 }
             }
         }
+        for (slip, twin) in twins {
+            if done.moved.iter().any(|(_, moved)| moved.is_about(&twin))
+                && let Err(error) = self.settle(&slip).await
+            {
+                tracing::debug!(%error, "a second entry of an event stays beside the first");
+            }
+        }
         done
+    }
+
+    /// Moves one entry if it is as it was read. `None`: somebody else has moved, settled or rewritten it. One round trip.
+    ///
+    /// # Errors
+    /// [`InboxError`]: it is where it was, or at its new time.
+    pub async fn put_off(&self, slip: &Slip, later: &Entry) -> Result<Option<Slip>, InboxError> {
+        let moves = [Move { from: slip.clone(), to: later.place(), text: later.text()? }];
+        if later.place() == slip.place {
+            return Ok(Some(slip.clone()));
+        }
+        let mut tries = 1;
+        loop {
+            match self.store.shift(&moves).await {
+                Err(InboxError::Unknown(_)) if tries < WRITES_MAX => tries += 1,
+                ended => return ended.map(|slips| slips.and_then(|slips| slips.into_iter().next())),
+            }
+        }
     }
 
     async fn shift(&self, entries: &[(Slip, Entry)], until_ms: i64) -> Result<Option<Vec<(Slip, Entry)>>, InboxError> {
@@ -67,4 +103,28 @@ impl Inbox {
             _ => Err(InboxError::Corrupt(format!("{}: the entry does not say what its key says", name.key()))),
         }
     }
+}
+
+type Found = Vec<(Slip, Entry)>;
+
+/// One entry for each event, the first one, and the others. It learns from them what makes events give way to others.
+fn without_twins(entries: &[(Slip, Entry)]) -> (Found, Found) {
+    let (mut firsts, mut twins) = (Found::with_capacity(entries.len()), Found::new());
+    let mut places: HashMap<(&str, &str), usize> = HashMap::with_capacity(entries.len());
+    for (slip, entry) in entries {
+        let event = (entry.partition.as_str(), entry.event_key.as_str());
+        let known = places.get(&event).and_then(|place| firsts.get_mut(*place));
+        if let Some((_, first)) = known {
+            if entry.attempts > first.attempts {
+                (first.attempts, first.reason) = (entry.attempts, entry.reason.clone());
+            }
+            first.first_ms = first.first_ms.min(entry.first_ms);
+            first.handed = first.handed.max(entry.handed);
+            twins.push((slip.clone(), entry.clone()));
+        } else {
+            places.insert(event, firsts.len());
+            firsts.push((slip.clone(), entry.clone()));
+        }
+    }
+    (firsts, twins)
 }

@@ -5,7 +5,7 @@ use super::entry::RAW_BYTES_MAX;
 use super::error::InboxError;
 use super::store::{Cursor, MOVES_MAX, Move, Page, Place, Range, Slip, Store, Stored};
 use async_trait::async_trait;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -63,6 +63,12 @@ impl Store for MemoryStore {
     async fn shift(&self, moves: &[Move]) -> Result<Option<Vec<Slip>>, InboxError> {
         if moves.len() > MOVES_MAX {
             return Err(InboxError::TooLarge(format!("{} moves at once", moves.len())));
+        }
+        let mut written = BTreeSet::new();
+        if !moves.iter().flat_map(|moved| [&moved.from.place, &moved.to]).all(|place| written.insert(place)) {
+            // as an entity group transaction is refused
+            let reason = "moves write an entry for the second time".to_owned();
+            return Err(InboxError::Unavailable { reason, after: None });
         }
         let mut inner = self.lock();
         let as_read =

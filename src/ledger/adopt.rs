@@ -42,3 +42,23 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::ledger::claim::LedgerLimits;
+    use crate::ledger::memory::MemoryStore;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_row_is_learnt_once_and_never_overwritten() {
+        let limits = LedgerLimits { lease: Duration::from_secs(180), clock_skew: Duration::from_secs(5) };
+        let ledger = Ledger::new(Arc::new(MemoryStore::default()), Arc::new(SystemClock::default()), limits);
+        let state = |exists| RowState { exists, ..RowState::default() };
+        assert_eq!(ledger.adopt("p", &state(true)).await, Ok(Adopted::Learnt));
+        assert_eq!(ledger.adopt("p", &state(false)).await, Ok(Adopted::Known(Box::new(state(true)))));
+        assert_eq!(ledger.adopt("q", &state(false)).await, Ok(Adopted::Learnt));
+    }
+}

@@ -3,6 +3,7 @@
 
 use super::store::StoreError;
 use super::table::{TableStore, read_error, write_error};
+use crate::chance;
 use crate::tables::{Entity, Key, Op, When};
 
 /// Partition of the probes.
@@ -18,7 +19,7 @@ impl TableStore {
     pub async fn probe(&self) -> Result<(), StoreError> {
         let invalid = |error: crate::tables::keys::KeyError| StoreError::TooLarge(error.to_string());
         let partition = Key::join(&PARTITION.split(':').collect::<Vec<_>>()).map_err(invalid)?;
-        let name = uuid::Uuid::from_u128(rand::random()).to_string();
+        let name = chance::token().to_string();
         let row = Key::join(&["probe", &name]).map_err(invalid)?;
         let entity = Entity::new(partition.clone(), row.clone()).with(PROPERTY, name.as_str());
         let table = self.client();

@@ -9,6 +9,7 @@ use crate::inbox::entry::SHARDS;
 use crate::inbox::{Entry, Inbox, InboxError, Slip};
 use crate::ledger::claim::LedgerError;
 use crate::ledger::system::System;
+use crate::sync::fuse;
 pub use crate::sync::paused::{KNOWN_FOR, Paused};
 use crate::sync::paused::{PAUSED, PAUSED_STATE};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -53,7 +54,8 @@ pub async fn pause(system: &System, mapping: &Mapping, table: Option<&str>) -> R
 }
 
 /// Resumes a table, or everything: then single tables are resumed too. Gives back what is still paused. A table that
-/// is not in the mapping any more may be named as it was paused. Two round trips.
+/// is not in the mapping any more may be named as it was paused. A fuse that blew ([`fuse`]) is closed: whoever resumes a
+/// table has looked. Two round trips, and one or two per table.
 ///
 /// # Errors
 /// [`PauseError`]; after a ledger error it may be resumed.
@@ -66,6 +68,9 @@ pub async fn resume(system: &System, mapping: &Mapping, table: Option<&str>) -> 
     };
     if let (true, Some(table)) = (before.all, table) {
         return Err(PauseError::AllPaused { table: table.to_owned() });
+    }
+    for resumed in mapping.tables.values().filter(|resumed| table.is_none_or(|table| table == resumed.source)) {
+        fuse::close(system, &resumed.target).await?;
     }
     let left = system.update::<Paused>(PAUSED_STATE, |before| {
         let mut left = before.cloned().unwrap_or_default();

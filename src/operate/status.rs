@@ -1,11 +1,13 @@
 //! `status`: what this instance is doing and what all of them owe, in numbers. Holds no row and no secret.
 //!
-//! Bounded: one round trip for what is paused, one for placeholders, and one per thousand entries of the inbox, [`SCAN_MAX`] of each kind at most.
+//! Bounded: one round trip for what is paused, one for placeholders, one per table for its fuse, and one per thousand
+//! entries of the inbox, [`SCAN_MAX`] of each kind at most.
 
 use super::{placeholders, time};
 use crate::inbox::{Counts, InboxError};
 use crate::sync::engine::Engine;
 use crate::sync::environment::Environment;
+use crate::sync::fuse;
 use crate::sync::paused::Paused;
 use serde::Serialize;
 
@@ -40,6 +42,9 @@ pub struct Status {
     /// What people have paused; left out if the ledger does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<Paused>,
+    /// Tables whose deletes are parked because there were too many; left out if the ledger does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fuses: Option<Vec<String>>,
     /// Events of other organisations that this instance has ignored.
     pub foreign: u64,
 }
@@ -101,6 +106,10 @@ pub async fn status(engine: &Engine) -> Result<Status, InboxError> {
         Some(system) => Paused::read(system).await.ok(),
         None => None,
     };
+    let fuses = match &parts.system {
+        Some(system) => fuse::blown(system, &parts.mapping, parts.clock.now().timestamp_millis()).await.ok(),
+        None => None,
+    };
     Ok(Status {
         gate: sides(engine, gate),
         breaker: sides(engine, breaker),
@@ -114,6 +123,7 @@ pub async fn status(engine: &Engine) -> Result<Status, InboxError> {
         unreadable: counts.unreadable,
         at_least: counts.at_least,
         paused,
+        fuses,
         foreign: engine.foreign(),
     })
 }

@@ -1,6 +1,6 @@
 //! Coming back to what is owed: due entries of the inbox, claims whose worker died, and the purge of what is old.
 //!
-//! A sweep begins with one range query over all shards; nothing due: that is all it costs. Shards that have work are leased,
+//! A sweep begins with one range query over all shards and ends with two more ([`standing`]); nothing due: that is all it costs. Shards that have work are leased,
 //! so that sweeps of several instances share the work instead of doing it twice; nothing depends on it, the claim alone
 //! decides who works on an event. The work ends well before the next tick.
 //!
@@ -13,6 +13,8 @@
 //! neither gets more than its share at once ([`turns`]). What failed is moved away, for longer each time, until it is
 //! parked, and the rest of its row waits: poisoned entries do not stand before the others.
 
+mod old;
+mod standing;
 mod turns;
 mod work;
 
@@ -22,7 +24,7 @@ use crate::clock::Clock;
 use crate::domain::mapping::Limits;
 use crate::inbox::entry::SHARDS;
 use crate::inbox::{Entry, HandedOver, Inbox, InboxError, Slip};
-use crate::ledger::purge::{Expiring, PurgeRequest, Purged, ScanStart, purge};
+use crate::ledger::purge::Expiring;
 use crate::ledger::system::{Leased, System};
 use crate::servicebus::{Sender, ServiceBusError};
 use crate::sync::HandleEvent;
@@ -49,15 +51,12 @@ const SHARE: Share = Share { of_row: 32, of_table: 256, of_all: 1_024 };
 const EVENTS_AT_ONCE: usize = 32;
 /// Entries moved and sent together: what one request to Service Bus carries.
 const HANDED_AT_ONCE: usize = 100;
-/// How long an entry that was handed over is left alone: what a message may wait in the queue, and the work on it.
-const HANDED_FOR: Duration = Duration::from_secs(300);
+/// Longest time that an entry that was handed over is left alone, however long leases are.
+const HANDED_FOR_MAX: Duration = Duration::from_secs(300);
 /// Hand-overs of an entry that may come to nothing before the sweep works on it itself.
 const HANDED_MAX: u32 = 2;
 /// Longest sweep: the timer ticks every minute.
 const BUDGET: Duration = Duration::from_secs(45);
-/// Records that one sweep's purge looks at.
-const PURGE_RECORDS: usize = 2_000;
-const PURGE_STATE: &str = "purge";
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -175,7 +174,7 @@ impl Sweeper {
             places: AtomicUsize::new(1),
             queue_is_away: AtomicBool::new(false),
         };
-        let mut swept = Swept::default();
+        let (mut swept, mut oldest_due_ms) = (Swept::default(), None);
         loop {
             let now_ms = self.now_ms();
             let due = match inbox.due(now_ms, LOOK_ENTRIES).await {
@@ -186,6 +185,7 @@ impl Sweeper {
                     break;
                 }
             };
+            oldest_due_ms = due.iter().map(|(_, entry)| entry.due_ms).min();
             if due.is_empty() {
                 break;
             }
@@ -209,6 +209,7 @@ impl Sweeper {
                 Err(error) => tracing::warn!(error, "the purge did not get on"),
             }
         }
+        standing::tell(inbox, self.now_ms(), oldest_due_ms).await;
         Ok(swept)
     }
 
@@ -360,19 +361,19 @@ impl Sweeper {
         (swept, rows)
     }
 
-    /// Moves entries out of the way and sends a message for each; gives back those that have none for sure.
+    /// Moves entries out of the way and sends a message for each; gives back those that have none for sure, to be worked on here.
     async fn hand_over(&self, run: &Run<'_>, queue: &Sender, some: &[(Slip, Entry)]) -> (Swept, Vec<(Slip, Entry)>) {
-        let until_ms = self.now_ms().saturating_add(millis(HANDED_FOR));
-        let HandedOver { mut moved, failed } = run.inbox.hand_over(some, until_ms).await;
+        let until_ms = self.now_ms().saturating_add(millis(handed_for(&self.0.limits)));
+        let HandedOver { mut moved, failed, left } = run.inbox.hand_over(some, until_ms).await;
         let mut swept = Swept::default();
         if let Some(error) = failed {
             tracing::warn!(%error, "entries could not be moved to be handed over");
-            swept.failed = some.len() - moved.len();
+            swept.failed = some.len().saturating_sub(moved.len() + left.len());
         }
         let entries: Vec<Entry> = moved.iter().map(|(_, entry)| entry.clone()).collect();
         let Err(partly) = handover::send(queue, &entries).await else {
             swept.handed = entries.len();
-            return (swept, Vec::new());
+            return (swept, left);
         };
         run.queue_is_away.store(true, Ordering::Relaxed);
         tracing::warn!(error = %partly, "entries could not be handed over");
@@ -381,29 +382,19 @@ impl Sweeper {
         if matches!(partly.error, ServiceBusError::Unknown { .. }) {
             // their messages may be on their way: they are left alone as if they were
             swept.failed += rest.len();
-            return (swept, Vec::new());
+            return (swept, left);
         }
-        (swept, rest)
+        (swept, rest.into_iter().chain(left).collect())
     }
+}
 
-    async fn purge(&self, deadline: Duration) -> Result<Purged, String> {
-        let SweepParts { system, records, clock, limits, .. } = &self.0;
-        let before = |age: Duration| self.now_ms().saturating_sub(millis(age));
-        let cursor = system.state::<ScanStart>(PURGE_STATE).await.map_err(|error| error.to_string())?;
-        let request = PurgeRequest {
-            start: cursor.map(|stored| stored.record).unwrap_or_default(),
-            events_before_ms: before(limits.dedup_window),
-            rows_before_ms: before(limits.tombstones),
-            scanned_max: PURGE_RECORDS,
-            deadline,
-        };
-        let purged = purge(records.as_ref(), clock.as_ref(), &request).await.map_err(|error| error.to_string())?;
-        if purged.next != request.start {
-            let next = purged.next.clone();
-            system.update::<ScanStart>(PURGE_STATE, |_| Some(next.clone())).await.map_err(|error| error.to_string())?;
-        }
-        Ok(purged)
-    }
+/// How long an entry that was handed over is left alone: a lease, skew included. Whoever gets its message settles, defers or
+/// puts it off, so this only matters when nobody gets it (the sweep died before it sent it, it is lost, nobody listens) or
+/// who got it died. Then the row may be claimed until the lease ends, and whoever came earlier would find it busy. The work on
+/// a message takes less than a lease (`config` checks that). A message that waits longer finds nothing under its name, which
+/// costs a look, and the second one that is sent meanwhile does the work, or the sweep after [`HANDED_MAX`] of them.
+fn handed_for(limits: &Limits) -> Duration {
+    limits.lease.saturating_add(limits.clock_skew).min(HANDED_FOR_MAX)
 }
 
 fn millis(duration: Duration) -> i64 {

@@ -10,6 +10,7 @@ use super::governor::budget::RetryBudget;
 use super::governor::concurrency::{Concurrency, Ended};
 use super::governor::notice::{Exchange, Found};
 use super::governor::seen::Seen;
+use crate::chance;
 use crate::clock::Clock;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -246,7 +247,7 @@ impl Gate {
         let (before, limit) = (state.breaker.state(), state.concurrency.limit());
         let in_flight = state.in_flight;
         state.concurrency.ended(Ended { started: started.at, now, in_flight, seen });
-        state.breaker.ended(now, started.at, started.probe, seen, rand::random());
+        state.breaker.ended(now, started.at, started.probe, seen, chance::jitter());
         self.0.breaker_moved(&mut state, before);
         let now_limit = state.concurrency.limit();
         drop(state);

@@ -152,7 +152,7 @@ impl Engine {
             // the source has the row: there is nothing to delete
             return Ok((state, Outcome::Stale));
         }
-        let event = if job.differs.is_some() { presence(event, &state) } else { event };
+        let event = if job.differs.is_some() { presence(event, job.event, &state) } else { event };
         let seen = match self.job(&event, job.table, Arc::clone(&job.schema))? {
             Ok(seen) if seen.partition == job.partition => {
                 let differs = differs_now(job, &seen);
@@ -299,6 +299,9 @@ impl Engine {
                 written.digest.clear();
             }
         }
+        if applied.is_some() {
+            next.placeholder_ms = None;
+        }
         match (applied, &job.row) {
             (None, _) => {}
             (Some(Applied::Deleted), RowRef::Id(id)) => self.known.forget(&job.schema.name, *id),
@@ -307,7 +310,6 @@ impl Engine {
                 next.exists = true;
                 // a row that is only set inactive lets its key go: whoever gets that in the source takes the row over
                 (next.key, next.wanted) = (key.filter(|_| applied != Some(Applied::Deactivated)), None);
-                next.placeholder_ms = None;
                 next.target = row.known_id.or(match &job.row {
                     RowRef::Id(id) => Some(*id),
                     RowRef::Key(_) => state.target,

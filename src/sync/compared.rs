@@ -35,9 +35,11 @@ impl Job<'_> {
     }
 }
 
-/// The row as the source has it now. It is there, whatever the ledger says of a delete; and a comparison does not choose the
-/// row's scale: the events of the table may have another one.
-pub(super) fn presence(mut event: ChangeEvent, state: &RowState) -> ChangeEvent {
+/// The row as the source has it now, in the columns that were compared: what the comparison left out (a text that does not
+/// fit, a secured column) stays out. It is there, whatever the ledger says of a delete; and a comparison does not choose
+/// the row's scale: the events of the table may have another one.
+pub(super) fn presence(mut event: ChangeEvent, compared: &ChangeEvent, state: &RowState) -> ChangeEvent {
+    event.columns.retain(|column, _| compared.columns.contains_key(column));
     if state.scale != Some(Scale::RowVersion) {
         event.stamp.row_version = None;
     }

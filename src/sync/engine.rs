@@ -253,59 +253,6 @@ impl Engine {
             }
         }
     }
-
-    /// Works on an inbox entry that is due: the event is taken from the ledger and handled like any other; the entry is
-    /// removed when the event has ended, and moved when it is deferred again. `None`: it had ended before.
-    ///
-    /// # Errors
-    /// [`NotHandled::Unfinished`]: the entry is still there and due.
-    pub async fn resume(&self, slip: &Slip, entry: &Entry, invocation: &str) -> Result<Option<Report>, NotHandled> {
-        let unfinished = |reason: String| Unfinished { reason, retry_after: Duration::from_secs(1) };
-        let Some(inbox) = &self.parts.inbox else { return Err(unfinished("there is no inbox".to_owned()).into()) };
-        let found = self.parts.ledger.event(&entry.partition, &entry.event_key).await;
-        let record = found.map_err(|error| unfinished(error.to_string()))?;
-        let event = match &record {
-            Some(record) if !record.phase.is_ended() => {
-                record.event().map_err(|error| unfinished(format!("ledger record is corrupt: {error}")))?
-            }
-            _ => None,
-        };
-        let (Some(record), Some(event)) = (record, event) else {
-            inbox.settle(slip).await.map_err(|error| unfinished(error.to_string()))?;
-            return Ok(None);
-        };
-        let delivery = Delivery {
-            channel: Channel::Inbox,
-            arrival_ms: record.arrival_ms,
-            delivery_count: entry.attempts.saturating_add(1),
-            invocation: invocation.to_owned(),
-            traceparent: None,
-        };
-        let mut track = Track { slip: Some((slip.clone(), entry.clone())), ..Track::default() };
-        let report = match self.work(event, &delivery, &mut track).await {
-            Ok(report) => report,
-            // parked beside the event that has the id: nothing is owed under this entry any more
-            Err(NotHandled::IdReused { stored: true, .. }) => {
-                inbox.settle(slip).await.map_err(|error| unfinished(error.to_string()))?;
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
-        };
-        // it waited without its row and it is known now where it belongs; or it belongs nowhere
-        let here = match (&report.outcome, &track.partition) {
-            (Outcome::Ignored(_), _) => false,
-            (_, Some(partition)) => *partition == entry.partition,
-            (outcome, None) => matches!(outcome, Outcome::Deferred { .. }),
-        };
-        if !here {
-            let ended = self.parts.ledger.end_waiting(&entry.partition, &entry.event_key, &report.outcome).await;
-            ended.map_err(|error| unfinished(error.to_string()))?;
-        }
-        if !matches!(report.outcome, Outcome::Deferred { .. }) {
-            inbox.settle(slip).await.map_err(|error| unfinished(error.to_string()))?;
-        }
-        Ok(Some(report))
-    }
 }
 
 #[async_trait]
@@ -361,16 +308,9 @@ impl HandleEvent for Engine {
     }
 
     async fn come_back(&self, owed: &Owed, invocation: &str) -> Result<Option<Report>, NotHandled> {
-        let unfinished = |reason: String| Unfinished { reason, retry_after: Duration::from_secs(1) };
         match owed {
             Owed::Entry(slip, entry) => self.resume(slip, entry, invocation).await,
-            Owed::Named(name) => {
-                let Some(inbox) = &self.parts.inbox else { return Ok(None) };
-                match inbox.named(name).await.map_err(|error| unfinished(error.to_string()))? {
-                    Some((slip, entry)) => self.resume(&slip, &entry, invocation).await,
-                    None => Ok(None),
-                }
-            }
+            Owed::Named(name) => self.come_back_to(name, invocation).await,
         }
     }
 

@@ -37,6 +37,13 @@ pub struct Blown {
     pub last_ms: i64,
 }
 
+impl Blown {
+    /// Whether deletes of the table are still stopped: it has stopped one within the window.
+    fn is_open(&self, now_ms: i64, window: Duration) -> bool {
+        now_ms.saturating_sub(self.last_ms) < millis(window)
+    }
+}
+
 /// The name of a table's fuse among the ledger's states.
 #[must_use]
 pub fn name(target_table: &str) -> String {
@@ -48,10 +55,26 @@ pub fn name(target_table: &str) -> String {
 /// # Errors
 /// [`LedgerError`]: it may still be blown.
 pub async fn close(system: &System, target_table: &str) -> Result<(), LedgerError> {
-    system
-        .update(&name(target_table), |found: Option<&Blown>| found.map(|blown| Blown { last_ms: CLOSED, ..*blown }))
-        .await?;
+    let close = |found: Option<&Blown>| {
+        found.filter(|blown| blown.last_ms != CLOSED).map(|blown| Blown { last_ms: CLOSED, ..*blown })
+    };
+    system.update(&name(target_table), close).await?;
     Ok(())
+}
+
+/// The tables, by their names in the source, whose deletes are parked now. One round trip per table of the mapping.
+///
+/// # Errors
+/// [`LedgerError`].
+pub async fn blown(system: &System, mapping: &Mapping, now_ms: i64) -> Result<Vec<String>, LedgerError> {
+    let mut tables = Vec::new();
+    for table in mapping.tables.values() {
+        let found = system.state::<Blown>(&name(&table.target)).await?;
+        if found.is_some_and(|found| found.record.is_open(now_ms, mapping.limits.deletes_window)) {
+            tables.push(table.source.clone());
+        }
+    }
+    Ok(tables)
 }
 
 /// The fuses of all tables, as one instance knows them.
@@ -122,7 +145,7 @@ impl Fuse {
         let mut seen = self.seen();
         let seen = seen.entry(table.to_owned()).or_default();
         seen.made.retain(|(at, _)| now.saturating_sub(*at) < window);
-        if let Some(blown) = seen.blown.filter(|blown| now_ms.saturating_sub(blown.last_ms) < millis(window)) {
+        if let Some(blown) = seen.blown.filter(|blown| blown.is_open(now_ms, window)) {
             return Counted::Stopped(Some(blown));
         }
         if seen.made.iter().map(|(_, made)| made).sum::<u32>() >= max {
@@ -152,7 +175,7 @@ impl Fuse {
             tracing::error!(table, "mass_delete: the fuse blew, deletes are parked from now on");
         }
         let open = move |found: Option<&Blown>| {
-            let still = found.filter(|found| now_ms.saturating_sub(found.last_ms) < millis(window));
+            let still = found.filter(|found| found.is_open(now_ms, window));
             let last_ms = still.map_or(now_ms, |found| found.last_ms.max(now_ms));
             Some(Blown { since_ms: still.map_or(now_ms, |found| found.since_ms), last_ms })
         };

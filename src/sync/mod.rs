@@ -1,6 +1,7 @@
 //! The engine: receive, decode, map, claim, merge, apply, finish, and nothing else.
 
 mod apply;
+pub mod back;
 mod claiming;
 pub mod compared;
 mod delete;
@@ -46,10 +47,11 @@ pub trait HandleEvent: Send + Sync + std::fmt::Debug {
     /// [`NotHandled::Unfinished`] when it could not be stored: the sender must keep it.
     async fn keep_raw(&self, raw: RawEvent, delivery: &Delivery) -> Result<Report, NotHandled>;
 
-    /// Comes back to an event that is owed; `invocation` is for logs. `None`: nothing is owed there any more.
+    /// Comes back to an event that is owed; `invocation` is for logs. `None`: nothing is owed there any more. An entry that was
+    /// named and could not be worked on is put off; that is reported as deferred, or parked in the end.
     ///
     /// # Errors
-    /// [`NotHandled`]: its entry is still in the inbox, as it was or at a later time.
+    /// [`NotHandled`]: its entry is still in the inbox, as it was or at a later time; one that was named is as it was.
     async fn come_back(&self, owed: &Owed, invocation: &str) -> Result<Option<Report>, NotHandled>;
 
     /// Puts an entry off if its table is paused, without a look at its event. Whether it was.

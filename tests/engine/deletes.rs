@@ -2,9 +2,11 @@
 
 use super::keeping::{Keeping, bring};
 use super::world::{PLAIN, World, account, decoded, deliver, redeliver, words};
+use dataverse_sync::clock::Clock;
 use dataverse_sync::domain::outcome::Outcome;
 use dataverse_sync::ledger::record::event_key;
 use dataverse_sync::ledger::system::System;
+use dataverse_sync::operate::pause;
 use dataverse_sync::sim::dataverse::{Collector, Effect, RaisedEvent, Rule, Sink, Step, When};
 use dataverse_sync::sync::engine::Engine;
 use dataverse_sync::sync::fuse;
@@ -184,7 +186,10 @@ async fn a_blown_fuse_closes_after_a_quiet_window_and_not_before_or_when_a_perso
     assert_eq!(all(&instances[1], &deletes[7..11]).await, [DELETED, DELETED, DELETED, STOPPED]);
     let states = Arc::clone(&keeping.ledger) as Arc<dyn dataverse_sync::ledger::system::StateStore>;
     let system = System::new(states, Arc::new(world.clock.skewed(0)), Duration::from_secs(5));
-    fuse::close(&system, "account").await.unwrap();
+    let now_ms = || world.clock.skewed(0).now().timestamp_millis();
+    assert_eq!(fuse::blown(&system, &world.mapping, now_ms()).await.unwrap(), ["account"]);
+    pause::resume(&system, &world.mapping, Some("account")).await.unwrap();
+    assert!(fuse::blown(&system, &world.mapping, now_ms()).await.unwrap().is_empty());
     tokio::time::sleep(fuse::ASKED_EVERY).await;
     assert_eq!(all(&instances[1], &deletes[11..]).await, [DELETED]);
 }

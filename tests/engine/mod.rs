@@ -18,6 +18,7 @@ mod paused;
 mod placeholders;
 mod queue;
 mod race;
+mod reconcile;
 mod scale;
 mod strangers;
 mod types;

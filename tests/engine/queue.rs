@@ -243,6 +243,81 @@ async fn what_the_sweep_hands_over_is_finished_by_the_queue_function() {
     queued.assert_all_good().await;
 }
 
+/// One event that the target was down for, handed over at this moment; the ledger is away from now on.
+async fn handed_over(queued: &Queued, instance: &Arc<Engine>, away_for: Duration) {
+    let world = &queued.keeping.world;
+    world.create("account", account("A"));
+    let events = world.events().await;
+    world.target.faults().add(Rule::new(When::Always, down()).during(Duration::ZERO, MINUTE));
+    post(instance, &events[0]).await.unwrap();
+    tokio::time::sleep(2 * MINUTE).await;
+    let clock = Arc::new(world.clock.clone());
+    let sweeper = queued.keeping.sweeper_of(Arc::clone(instance)).handing_over(queued.bus.sender(clock));
+    assert_eq!(sweeper.sweep("sweep").await.unwrap().handed, 1);
+    queued.away.leaves_for(away_for);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_handed_over_and_could_not_be_worked_on_is_due_again_in_a_moment() {
+    let queued = Queued::new(PLAIN, false);
+    let instances = [queued.instance()];
+    handed_over(&queued, &instances[0], 40 * SECOND).await;
+    queued.listening(&instances, queued.queue.idle()).await;
+    let counts = queued.queue.counts();
+    assert_eq!((counts.completed, counts.abandoned), (1, 0), "{counts:?}");
+    let owed = queued.keeping.owed().await;
+    let left_ms = owed[0].due_ms - queued.keeping.world.clock.now().timestamp_millis();
+    assert!(owed.len() == 1 && left_ms <= 4_000 && owed[0].handed == 0, "{owed:?}, due in {left_ms} ms");
+    assert!(queued.logs.lock().unwrap()[0].starts_with("deferred"), "{:?}", queued.logs);
+    queued.listening(&instances, queued.sweep_up(&instances[0])).await;
+    queued.assert_all_good().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hand_over_that_can_be_neither_worked_on_nor_put_off_comes_again_and_never_dies() {
+    for outage in [2 * MINUTE, 60 * MINUTE] {
+        let queued = Queued::new(PLAIN, false);
+        let instances = [queued.instance()];
+        handed_over(&queued, &instances[0], outage).await;
+        queued.keeping.shaky.fail(0..1_000_000);
+        let began = Instant::now();
+        let story = async {
+            tokio::time::sleep(outage).await;
+            queued.keeping.shaky.fail(0..0);
+            queued.queue.idle().await;
+            began.elapsed()
+        };
+        let took = queued.listening(&instances, story).await;
+        let counts = queued.queue.counts();
+        assert!(counts.abandoned > 0 && counts.completed == 1 && counts.dead_lettered == 0, "{counts:?}");
+        // the message waited with its entry: it ended with the outage, or is due a moment later
+        let soon_ms = queued.keeping.world.clock.now().timestamp_millis() + 4_000;
+        let owed = queued.keeping.owed().await;
+        let soon = took < outage + MINUTE && owed.iter().all(|entry| entry.due_ms <= soon_ms);
+        assert!(outage > 2 * MINUTE || soon, "{took:?} {owed:?}");
+        queued.listening(&instances, queued.sweep_up(&instances[0])).await;
+        queued.assert_all_good().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hand_over_that_kills_its_handler_is_completed_at_its_last_delivery_and_left_to_the_sweep() {
+    let queued = Queued::new(PLAIN, false);
+    let instance = queued.instance();
+    handed_over(&queued, &instance, Duration::ZERO).await;
+    for _ in 1..instance.deliveries_max() {
+        let received = queued.queue.receive().await;
+        assert!(queued.queue.abandon(received.token).is_ok());
+    }
+    queued.listening(&[Arc::clone(&instance)], queued.queue.idle()).await;
+    let counts = queued.queue.counts();
+    assert_eq!((counts.completed, counts.dead_lettered), (1, 0), "{counts:?}");
+    assert!(queued.logs.lock().unwrap()[0].starts_with("still owed"), "{:?}", queued.logs);
+    assert_eq!(queued.keeping.world.target.rows("account").len(), 0, "it was not tried");
+    queued.listening(&[Arc::clone(&instance)], queued.sweep_up(&instance)).await;
+    queued.assert_all_good().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_message_for_what_has_ended_asks_nobody_but_the_inbox() {
     let queued = Queued::new(PLAIN, false);

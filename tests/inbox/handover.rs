@@ -68,6 +68,52 @@ pub async fn what_changed_since_it_was_read_is_passed_over_and_the_others_are_mo
     assert!(slip == moved && entry.attempts == 5 && entry.handed == 0, "{entry:?}");
 }
 
+pub async fn of_two_entries_of_one_event_one_is_moved_and_the_other_goes(world: World) {
+    let inbox = world.inbox();
+    let found = owed(&inbox, 3).await;
+    // a delivery that was deferred beside the first
+    let (_, entry) = &found[1];
+    let twin = Entry { first_ms: entry.first_ms - 5_000, ..entry.again(NOW - 500, 7, "busy") };
+    inbox.owe(&twin).await.unwrap();
+    let found = inbox.due_in(entry.shard(), NOW, 100, None).await.unwrap();
+    assert_eq!(found.len(), 4);
+    let done = inbox.hand_over(&found, LATER).await;
+    assert_eq!((done.moved.len(), &done.failed), (3, &None));
+    assert_eq!(inbox.due(NOW, 100).await.unwrap(), []);
+    let later = inbox.due(LATER, 100).await.unwrap();
+    assert_eq!((later.len(), events(&later)), (3, events(&found)));
+    let (slip, moved) = later.into_iter().find(|(_, moved)| moved.is_about(&twin)).unwrap();
+    assert_eq!((moved.attempts, moved.first_ms, moved.handed), (7, twin.first_ms, 1), "what is known of both");
+    assert!(done.moved.contains(&(slip, moved)));
+}
+
+pub async fn a_twin_stays_if_the_other_was_not_moved(world: World) {
+    let inbox = world.inbox();
+    let found = owed(&inbox, 1).await;
+    let twin = found[0].1.again(NOW - 500, 7, "busy");
+    inbox.owe(&twin).await.unwrap();
+    let found = inbox.due_in(twin.shard(), NOW, 100, None).await.unwrap();
+    let lossy = Lossy::new(&world.store, &[Fault::Refused]);
+    let done = lossy.inbox().hand_over(&found, LATER).await;
+    assert_eq!((done.moved.len(), done.left.len(), done.failed.is_some()), (0, 1, true));
+    assert_eq!(inbox.due(NOW, 100).await.unwrap().len(), 2);
+}
+
+pub async fn an_entry_is_put_off_unless_somebody_else_moved_it(world: World) {
+    let inbox = world.inbox();
+    let found = owed(&inbox, 1).await;
+    let (slip, entry) = &found[0];
+    let later = entry.again(NOW + 2_000, entry.attempts + 1, "the ledger is away");
+    let lossy = Lossy::new(&world.store, &[Fault::BeforeEffect]);
+    let moved = lossy.inbox().put_off(slip, &later).await.unwrap().unwrap();
+    assert_eq!(inbox.due(LATER, 100).await.unwrap(), [(moved.clone(), later.clone())]);
+    // who comes late moves nothing, and nothing comes back that is done
+    assert_eq!(inbox.put_off(slip, &entry.again(NOW + 5_000, 9, "late")).await.unwrap(), None);
+    inbox.settle(&moved).await.unwrap();
+    assert_eq!(inbox.put_off(&moved, &later.again(NOW + 5_000, 9, "late")).await.unwrap(), None);
+    assert_eq!(inbox.due(i64::MAX - 1, 100).await.unwrap(), []);
+}
+
 pub async fn a_lost_answer_to_a_hand_over_loses_no_entry_and_hands_none_over(world: World) {
     for fault in [Fault::AfterEffect, Fault::BeforeEffect, Fault::Refused] {
         let inbox = world.inbox();

@@ -101,6 +101,9 @@ macro_rules! all_cases {
                 what_is_handed_over_is_due_at_its_new_time_only_and_counted
                 of_two_sweeps_that_saw_the_same_entries_one_gets_each
                 what_changed_since_it_was_read_is_passed_over_and_the_others_are_moved
+                of_two_entries_of_one_event_one_is_moved_and_the_other_goes
+                a_twin_stays_if_the_other_was_not_moved
+                an_entry_is_put_off_unless_somebody_else_moved_it
                 a_lost_answer_to_a_hand_over_loses_no_entry_and_hands_none_over
                 a_name_means_its_entry_and_nothing_after_that
             }

@@ -29,8 +29,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use world::World;
 
-/// Longest time until nothing is owed any more, after a storm. Seconds are usual; an entry that a sweep could not work on
-/// comes again in half a minute.
+/// Longest time until nothing is owed any more, after a storm. Seconds are usual; an entry that could not be worked on
+/// waits longer each time.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 #[expect(clippy::disallowed_methods, reason = "a test's own knob")]

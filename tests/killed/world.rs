@@ -7,7 +7,9 @@ use dataverse_sync::clock::{Clock, SystemClock};
 use dataverse_sync::outbound::reqwest::ReqwestTransport;
 use dataverse_sync::sim::dataverse::sample::sample_schema;
 use dataverse_sync::sim::dataverse::{Collector, Environment, Image, Message, Settings, Sink, Step, difference, serve};
-use dataverse_sync::sim::host::{FunctionKeys, Handlers, Host, HostSettings, Queue, QueueSettings, Timers};
+use dataverse_sync::sim::host::{
+    BrokerSettings, FunctionKeys, Handlers, Host, HostSettings, Queue, QueueSettings, Timers, announce_broker,
+};
 use dataverse_sync::sim::http::Server;
 use dataverse_sync::tables::{
     Auth, Connection, Entity, Filter, Proof, Query, TableClient, TableLimits, TablesError, split,
@@ -51,9 +53,9 @@ pub const RELATIONSHIPS: [&str; 2] = ["new_account_contact", "new_contact_produc
 const SOURCE: Uuid = Uuid::from_u128(1);
 const KEY: &str = "killed";
 const QUEUE: &str = "dataverse-events";
-/// The host's connection to the queue has a name of its own, so handlers have none: their sweeps work off what is due
-/// themselves. Whoever dies between moving an entry and sending its message leaves it for five minutes.
-const QUEUE_CONNECTION: &str = "KilledQueue";
+/// Name and key of whom the broker lets in.
+const POLICY: &str = "sync";
+const POLICY_KEY: &str = "bm90IGEgc2VjcmV0IQ==";
 /// Between giving a message back and its next delivery. A handler that crashed refuses everything until the host notices;
 /// without a broker's round trips a message would be dead in that moment, and nobody of ours has ever seen it.
 const REDELIVERY: Duration = Duration::from_millis(100);
@@ -71,7 +73,7 @@ pub struct World {
     created: Collector,
     ledger: TableClient,
     inbox: TableClient,
-    _servers: [Server; 2],
+    _servers: [Server; 3],
     _folder: Folder,
     _azurite: Azurite,
 }
@@ -102,10 +104,14 @@ impl World {
             race_window: Duration::from_millis(50),
             ..environment(Uuid::from_u128(2))
         });
-        let servers = [serve(source.clone(), 0).await.unwrap(), serve(target.clone(), 0).await.unwrap()];
+        let shared_key = Some((POLICY.to_owned(), POLICY_KEY.to_owned()));
+        let broker = announce_broker(BrokerSettings { shared_key, ..BrokerSettings::default() }, 0);
+        let (broker, queues) = broker.await.unwrap();
+        let servers = [serve(source.clone(), 0).await.unwrap(), serve(target.clone(), 0).await.unwrap(), broker];
         let azurite = Azurite::start();
         let folder = Folder::write();
         let host = host(&azurite, &servers, &folder).await;
+        queues.set(host.queues().clone()).unwrap();
         let queue = host.queue(QUEUE).unwrap_or_else(|| panic!("{:?}", host.skipped()));
         let url = format!("{}/api/webhook?code={KEY}", host.url());
         let delivery = Arc::new(Delivery::new(seed, url, queue.clone()));
@@ -241,10 +247,11 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap()
 }
 
-async fn host(azurite: &Azurite, [source, target]: &[Server; 2], folder: &Folder) -> Host {
+async fn host(azurite: &Azurite, [source, target, broker]: &[Server; 3], folder: &Folder) -> Host {
+    let bus = format!("Endpoint=sb://{};SharedAccessKeyName={POLICY};SharedAccessKey={POLICY_KEY}", broker.address);
     let environment: BTreeMap<String, String> = [
         ("SYNC_QUEUE", QUEUE.to_owned()),
-        (QUEUE_CONNECTION, "the host's alone".to_owned()),
+        ("ServiceBus", format!("{bus};UseDevelopmentEmulator=true")),
         ("TARGET_URL", target.url()),
         ("TARGET_AUTH", "none".to_owned()),
         ("SOURCE_URL", source.url()),
@@ -335,9 +342,7 @@ impl Folder {
         for name in ["queue", "webhook", "sweep", "health"] {
             std::fs::create_dir_all(folder.0.join(name)).unwrap();
             let manifest = repository.join("functions").join(name).join("function.json");
-            let text = std::fs::read_to_string(manifest).unwrap();
-            let text = text.replace("\"ServiceBus\"", &format!("\"{QUEUE_CONNECTION}\""));
-            std::fs::write(folder.0.join(name).join("function.json"), text).unwrap();
+            std::fs::copy(manifest, folder.0.join(name).join("function.json")).unwrap();
         }
         std::fs::copy(repository.join("host.json"), folder.0.join("host.json")).unwrap();
         std::fs::write(folder.0.join("sync.toml"), MAPPING).unwrap();

@@ -93,6 +93,25 @@ impl Handler {
         self.send("POST", "/queue", &headers, envelope).await
     }
 
+    /// Where it listens.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// One tick of a timer.
+    pub async fn tick(&self, function: &str) -> Answer {
+        let envelope = json!({"Data": {"timer": {"Schedule": {"AdjustForDST": true}, "ScheduleStatus": null, "IsPastDue": false}},
+            "Metadata": {"sys": {"MethodName": function, "UtcNow": "2026-01-05T08:00:01Z", "RandGuid": "0"}}});
+        let invocation = uuid::Uuid::new_v4().to_string();
+        let headers = [
+            ("x-azure-functions-hostversion", "4.1037.0.0"),
+            ("x-azure-functions-invocationid", invocation.as_str()),
+            ("user-agent", "Azure-Functions-Host/4.1037.0.0"),
+            ("content-type", "application/json; charset=utf-8"),
+        ];
+        self.send("POST", &format!("/{function}"), &headers, envelope.to_string()).await
+    }
+
     /// Sends a signal, `-TERM`.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();

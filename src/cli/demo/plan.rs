@@ -45,8 +45,8 @@ pub(super) struct Plan {
     pub(super) kills: [Duration; 2],
     /// How long a message stays locked when its receiver is gone.
     pub(super) lock: Duration,
-    /// How long the rest of the traffic may take to be worked off. Seconds are usual; an entry that a sweep could not work
-    /// on, because the table storage gave no answer, comes again in half a minute.
+    /// How long the rest of the traffic may take to be worked off. Seconds are usual; an entry whose message is lost with a
+    /// process waits for a lease.
     pub(super) patience: Duration,
     /// `[limits]` of the mapping file.
     pub(super) limits: &'static str,

@@ -5,7 +5,9 @@ use super::counts::Counts;
 use super::delivery::Deliveries;
 use super::plan::{INSTANCES, Plan};
 use crate::sim::dataverse::{self, Collector, Environment, Image, Message, Sink, Step, Webhook, sample};
-use crate::sim::host::{FunctionKeys, Handlers, Host, HostSettings, Log, Queue, QueueSettings, Timers};
+use crate::sim::host::{
+    BrokerSettings, FunctionKeys, Handlers, Host, HostSettings, Log, Queue, QueueSettings, Timers, announce_broker,
+};
 use crate::sim::http::Server;
 use crate::sim::tables::{self, DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY, TableService};
 use anyhow::{Context, anyhow};
@@ -44,9 +46,9 @@ pub(super) const INBOX: &str = "syncinbox";
 const QUEUE: &str = "dataverse-events";
 const KEY: &str = "demo";
 const BEARER: &str = "demo";
-/// The host's connection to the queue has a name of its own, so handlers have none: their sweeps work off what is due
-/// themselves. Handed to the queue, an entry that meets a fault would wait five minutes for its next turn.
-const QUEUE_CONNECTION: &str = "DemoQueue";
+/// Name and key of whom the broker lets in.
+const POLICY: &str = "sync";
+const POLICY_KEY: &str = "bm90IGEgc2VjcmV0IQ==";
 /// What a placeholder is called.
 const PLACEHOLDER: &str = "(awaiting sync)";
 /// Where the connection string of the table storage is.
@@ -84,7 +86,7 @@ pub(super) struct World {
     /// Rows of the target as they came into being, and how many of them were placeholders.
     made: Collector,
     placeholders: AtomicU64,
-    _servers: [Server; 3],
+    _servers: [Server; 4],
     _folder: Folder,
 }
 
@@ -108,10 +110,14 @@ impl World {
             seed: plan.seed,
             ..tables::Settings::default()
         });
+        let shared_key = Some((POLICY.to_owned(), POLICY_KEY.to_owned()));
+        let broker = announce_broker(BrokerSettings { shared_key, ..BrokerSettings::default() }, 0).await;
+        let (broker, queues) = broker.context("the broker's port")?;
         let servers = [
             dataverse::serve(source.clone(), 0).await.context("the source's port")?,
             dataverse::serve(target.clone(), 0).await.context("the target's port")?,
             tables::serve(tables.clone(), 0).await.context("the table storage's port")?,
+            broker,
         ];
         let currencies = currencies(&source, &target)?;
         let folder = Folder::write(plan, naive)?;
@@ -119,6 +125,8 @@ impl World {
         let urls = servers.each_ref().map(Server::url);
         let settings = host(plan, naive, environment, &urls, &currencies, &folder.0, &counts)?;
         let host = Host::start(settings).await.context("the handlers did not start")?;
+        // nobody else knows them, so they are not known yet
+        let _ = queues.set(host.queues().clone());
         let skipped = host.skipped().join("; ");
         let queue = host.queue(QUEUE).ok_or_else(|| anyhow!("no function listens to the queue: {skipped}"))?;
         let deliveries = Arc::new(Deliveries::new(plan, queue.clone(), target.clone()));
@@ -198,17 +206,20 @@ fn host(
     plan: &Plan,
     naive: bool,
     inherited: &BTreeMap<String, String>,
-    [source, target, tables]: &[String; 3],
+    [source, target, tables, broker]: &[String; 4],
     currencies: &[Currency],
     root: &Path,
     counts: &Arc<Counts>,
 ) -> anyhow::Result<HostSettings> {
     let account = format!("{tables}/{DEVELOPMENT_ACCOUNT}");
     let connection = format!("AccountName={DEVELOPMENT_ACCOUNT};AccountKey={DEVELOPMENT_KEY};TableEndpoint={account};");
+    let bus = broker.replacen("http://", "sb://", 1);
+    let bus =
+        format!("Endpoint={bus};SharedAccessKeyName={POLICY};SharedAccessKey={POLICY_KEY};UseDevelopmentEmulator=true");
     let pairs: Vec<String> = currencies.iter().map(|c| format!("{}={}", c.source, c.target)).collect();
     let mut environment: BTreeMap<String, String> = [
         ("SYNC_QUEUE", QUEUE.to_owned()),
-        (QUEUE_CONNECTION, "the host's alone".to_owned()),
+        ("ServiceBus", bus),
         ("TARGET_URL", target.clone()),
         ("LOG_FORMAT", "json".to_owned()),
     ]
@@ -292,11 +303,9 @@ impl Folder {
     fn write(plan: &Plan, naive: bool) -> anyhow::Result<Self> {
         let folder = Self(std::env::temp_dir().join(format!("dataverse-sync-demo-{}", Uuid::new_v4())));
         let mapping = mapping(plan);
-        let queue = include_str!("../../../functions/queue/function.json")
-            .replace("ServiceBus\"", &format!("{QUEUE_CONNECTION}\""));
         let files = [
             ("host.json", include_str!("../../../host.json")),
-            ("queue/function.json", queue.as_str()),
+            ("queue/function.json", include_str!("../../../functions/queue/function.json")),
             ("webhook/function.json", include_str!("../../../functions/webhook/function.json")),
             ("health/function.json", include_str!("../../../functions/health/function.json")),
             ("sync.toml", mapping.as_str()),

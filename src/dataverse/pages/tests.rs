@@ -42,6 +42,7 @@ async fn a_link_that_leads_elsewhere_is_not_followed() {
     let set = &schema.entity_set;
     for link in [
         format!("https://evil.example.com/api/data/v9.2/{set}?$skiptoken=1"),
+        format!("https://bad.crm4.dynamics.com/api/data/v9.2/{set}?$skiptoken=1"),
         "https://org.crm4.dynamics.com/api/data/v9.2/systemusers?$skiptoken=1".to_owned(),
         format!("https://org.crm4.dynamics.com.evil.example/api/data/v9.2/{set}?x"),
         format!("{set}?$skiptoken=1"),

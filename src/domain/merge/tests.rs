@@ -462,3 +462,63 @@ fn what_the_source_says_under_the_lease_wins_its_second_and_ties_with_nothing() 
     };
     assert!(matches!(plan(&state, &older, &Ungrouped), Plan::Stale { .. }), "but not what is older");
 }
+
+/// What a comparison of both sides leads to: the plan for a row whose `name` was written as `known` at second 4, when the
+/// source has `name` at second `at`, and the target differs in it or not.
+fn compared(known: Option<&str>, touched: bool, (at, name): (i64, &str), differs: bool, witness: bool) -> Plan {
+    let text = |text: &str| Columns::from([("name".to_owned(), Value::Text(text.to_owned()))]);
+    let before = version(4, Rank::Update, Some(9), "before");
+    let mut state = RowState { exists: known.is_some(), ..RowState::default() };
+    if let Some(known) = known {
+        let seen = WritePlan { advance: text(known), ..WritePlan::default() };
+        state = advance(&state, &before, &Done::Written(&seen), &Ungrouped);
+        state.exists = true;
+    }
+    if touched {
+        state.touched.insert("name".to_owned());
+    }
+    let differs = if differs { BTreeSet::from(["name".to_owned()]) } else { BTreeSet::new() };
+    let (columns, none, seen) = (text(name), Columns::new(), version(at, Rank::Update, None, "seen"));
+    let change = Change { version: &seen, columns: &columns, image: &none, witness, differs: Some(&differs) };
+    plan(&state, &change, &Ungrouped)
+}
+
+#[test]
+fn a_comparison_sends_what_differs_and_learns_what_does_not() {
+    let sends =
+        |plan: &Plan| matches!(plan, Plan::Write(write) if write.send.contains_key("name") && write.ties.is_empty());
+    let learns = |plan: &Plan| matches!(plan, Plan::Write(write) if write.send.is_empty() && write.ties.is_empty());
+    let asks = |plan: &Plan| match plan {
+        Plan::Write(write) => !write.ties.is_empty(),
+        Plan::Stale { ties } => !ties.is_empty(),
+        _ => false,
+    };
+    let silent = |plan: &Plan| matches!(plan, Plan::Stale { ties } if ties.is_empty());
+    // never seen: the difference is sent, what was seen to be equal is learnt
+    assert!(sends(&compared(None, false, (4, "a"), true, false)));
+    assert!(learns(&compared(None, false, (4, "a"), false, false)));
+    // an unconfirmed write may have changed it since
+    assert!(sends(&compared(None, true, (4, "a"), false, false)));
+    // the target has changed by itself: written again, whatever the versions
+    assert!(sends(&compared(Some("a"), false, (4, "a"), true, false)));
+    assert!(sends(&compared(Some("a"), false, (3, "a"), true, false)));
+    // newer than what was written, older, and of the same second
+    assert!(sends(&compared(Some("b"), false, (5, "a"), true, false)));
+    assert!(asks(&compared(Some("b"), false, (3, "a"), true, false)), "only the source knows");
+    assert!(asks(&compared(Some("b"), false, (4, "a"), true, false)));
+    // equal when it was seen, and older than what was written since: nothing to do
+    assert!(silent(&compared(Some("b"), false, (3, "a"), false, false)));
+    // equal when it was seen, newer than what an older event has written since
+    assert!(sends(&compared(Some("b"), false, (5, "a"), false, false)));
+    // read under the lease, a difference needs no version
+    assert!(sends(&compared(Some("b"), false, (3, "a"), true, true)));
+}
+
+#[test]
+fn a_comparison_does_not_believe_a_tombstone() {
+    let deleted = RowState { tombstone: Some(version(9, Rank::Delete, None, "d")), ..RowState::default() };
+    let (columns, none) = (Columns::from([("name".to_owned(), Value::Bool(true))]), Columns::new());
+    let (seen, differs) = (version(4, Rank::Update, None, "seen"), BTreeSet::new());
+    let change = Change { version: &seen, columns: &columns, image: &none, witness: false, differs: Some(&differs) };
+    assert!(matches!(plan(&deleted, &change, &Ungrouped), Plan::Stale { ties } if !ties.is_empty()));
+}

@@ -10,6 +10,7 @@ use super::run::{Finding, Run, Stopped};
 use super::saved::{Round, Saved, Step, Store};
 use super::table::Table;
 use super::walk::{WalkError, find};
+use crate::chance;
 use crate::dataverse::pages::{Page, Selection, wants_new_beginning};
 use crate::dataverse::row::TargetRow;
 use crate::domain::mapping::Identity;
@@ -35,7 +36,7 @@ impl Run<'_> {
         self.meter.begin(&table.map.source, "changes", 0, None);
         let (round, mut link) = match (saved.round.take(), saved.delta.clone()) {
             (Some(Round { run, step: Step::Changes { next }, .. }), _) => (run, next),
-            (_, Some(delta)) => (Uuid::new_v4().simple().to_string(), delta),
+            (_, Some(delta)) => (chance::token().simple().to_string(), delta),
             (_, None) => return Ok(Expired::Yes("there is none".to_owned())),
         };
         loop {

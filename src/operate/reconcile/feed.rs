@@ -52,10 +52,15 @@ impl<'a> Feeder<'a> {
     pub async fn feed(&self, events: Vec<ChangeEvent>, done: &mut BTreeMap<String, u64>) -> Result<(), FeedError> {
         let work = events.into_iter().map(|event| self.one(event));
         let mut results = stream::iter(work).buffer_unordered(self.at_once);
+        let mut ended = Ok(());
         while let Some(result) = results.next().await {
-            count(done, &result?);
+            match result {
+                Ok(outcome) => count(done, &outcome),
+                // what is under way is not cut off: its rows would stay leased
+                Err(error) => ended = ended.and(Err(error)),
+            }
         }
-        Ok(())
+        ended
     }
 
     async fn one(&self, event: ChangeEvent) -> Result<Outcome, FeedError> {

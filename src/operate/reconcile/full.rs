@@ -8,19 +8,21 @@ use super::progress::{Meter, Watch};
 use super::report::{Method, Report, TableReport};
 use super::rows::absence;
 use super::run::{Finding, Run, Stopped, fingerprint, new_report};
-use super::saved::{Round, Saved, Step, Store, Taken};
+use super::saved::{Round, Saved, Step, Store, Taken, Unfinished};
 use super::table::Table;
 use super::tick::FULL_EVERY;
 use super::walk::{Position, Walk, WalkError};
 use super::{CannotReconcile, Options, Reconciler, dry, links};
+use crate::chance;
 use crate::dataverse::pages::{Link, Selection};
+use crate::dataverse::url::check_key;
 use crate::domain::event::ChangeEvent;
+use crate::domain::value::RowRef;
 use crate::sync::compared::Adoption;
 use futures_util::{StreamExt, stream};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use uuid::Uuid;
 
 /// Rows that the ledger is asked about side by side.
 const ADOPTIONS_AT_ONCE: usize = 16;
@@ -51,12 +53,22 @@ impl Reconciler {
         let mut report = Report::default();
         let tables = run.tables().await;
         let mut all_rows = true;
+        let mut unfinished = run.unfinished().await;
         for (name, table) in &tables {
             let before = run.requests();
             let (mut of_table, mended) = match table {
+                Ok(table) if unfinished.as_ref().is_some_and(|run| run.done.iter().any(|done| done == name)) => {
+                    let because = Some("done before this run was interrupted".to_owned());
+                    (TableReport { because, resumed: true, ..new_report(table) }, Ok(()))
+                }
                 Ok(table) => {
                     let mut of_table = new_report(table);
                     let mended = run.mend_table(table, &mut of_table).await;
+                    if let (Some(unfinished), Ok(())) = (&mut unfinished, &mended)
+                        && let Err(error) = unfinished.done(&self.system, name).await
+                    {
+                        tracing::warn!(%error, "an interruption of this run would begin with this table again");
+                    }
                     (of_table, mended)
                 }
                 Err(error) => {
@@ -77,11 +89,28 @@ impl Reconciler {
             let loaded: Vec<&Table<'_>> = tables.iter().filter_map(|(_, table)| table.as_ref().ok()).collect();
             report.links = links::all(&run, &loaded, true).await;
         }
+        if unfinished.is_some()
+            && let Err(error) = Unfinished::end(&self.system).await
+        {
+            tracing::warn!(%error, "the next full run within a day would find nothing to do");
+        }
         Ok(report)
     }
 }
 
 impl Run<'_> {
+    /// For a full run: what an interrupted one has done already.
+    async fn unfinished(&self) -> Option<Unfinished> {
+        if !self.options.full {
+            return None;
+        }
+        let asked = format!("{:?} {}", self.options.tables, self.options.delete_extra);
+        let now_ms = self.reconciler.engine.parts().clock.now().timestamp_millis();
+        // without it tables are compared once more, nothing else
+        let found = Unfinished::load(&self.reconciler.system, asked, now_ms).await.ok()?;
+        Some(if self.options.anew { Unfinished { began_ms: now_ms, done: Vec::new(), ..found } } else { found })
+    }
+
     async fn mend_table(&self, table: &Table<'_>, report: &mut TableReport) -> Result<(), Stopped> {
         if table.refused() {
             return Err(Stopped::Refused("the table cannot be compared".to_owned()));
@@ -122,7 +151,7 @@ impl Run<'_> {
             Step::Changes { .. } => !self.options.full && !self.options.delete_extra,
             Step::Tracking { .. } | Step::Full { .. } => round.delete_extra == self.options.delete_extra,
         };
-        saved.round = saved.round.filter(usable);
+        saved.round = saved.round.filter(|round| !self.options.anew && usable(round));
         report.resumed = saved.round.is_some();
         let mut full = self.options.full || self.options.delete_extra;
         if !full && saved.round.is_none() {
@@ -178,7 +207,7 @@ impl Run<'_> {
     ) -> Result<(), Stopped> {
         report.method = Method::Full;
         let mut round = saved.round.take().unwrap_or_else(|| Round {
-            run: Uuid::new_v4().simple().to_string(),
+            run: chance::token().simple().to_string(),
             step: if table.source_facts.change_tracking {
                 Step::Tracking { next: None, rows: 0 }
             } else {
@@ -297,6 +326,10 @@ impl Run<'_> {
                 Finding::Equal(row) => alike.push(row),
                 Finding::Differs(row) => events.push(row.event),
                 Finding::Extra(row, known) if round.delete_extra => match known {
+                    // the engine asks the source once more, and by this key it cannot
+                    Some(RowRef::Key(key)) if check_key(&table.source, &key).is_err() => {
+                        report.count_cannot("(row)", "key_not_at_source", row.id);
+                    }
                     Some(known) => events.push(absence(table, &round.run, &row, known, seen_at)),
                     None => report.count_cannot("(row)", "key_mapped", row.id),
                 },

@@ -7,6 +7,7 @@ use super::rows::just_before;
 use super::run::{Run, Stopped};
 use super::table::{Table, links_of, row_event};
 use super::{dry, progress};
+use crate::chance;
 use crate::dataverse::metadata::facts::LinkFacts;
 use crate::dataverse::order::server_order;
 use crate::dataverse::pages::{Link as PageLink, LinkTable, Page};
@@ -137,7 +138,7 @@ async fn compare(
     report: &mut LinkReport,
 ) -> Result<(), Stopped> {
     let (mut source, mut target) = (Side::default(), Side::default());
-    let (mut events, name) = (Vec::new(), Uuid::new_v4().simple().to_string());
+    let (mut events, name) = (Vec::new(), chance::token().simple().to_string());
     let meter: &progress::Meter<'_> = &run.meter;
     meter.begin(relationship.name, "links", 0, None);
     loop {

@@ -58,6 +58,8 @@ pub struct Options {
     pub values: bool,
     /// Rows of a page, 1 to 5,000; less where rows are large.
     pub page_rows: u32,
+    /// Begin anew, whatever an interrupted run has done already.
+    pub anew: bool,
     /// When to stop; the run goes on from there another time. `None`: at its end.
     pub budget: Option<Duration>,
     /// A table that tracks no changes is compared as a whole once a day at most.
@@ -74,6 +76,7 @@ impl Default for Options {
             full: false,
             delete_extra: false,
             values: false,
+            anew: false,
             page_rows: PAGE_ROWS_MAX,
             budget: None,
             rarely: false,

@@ -1,6 +1,7 @@
 //! Patient reads of one environment: through its gate, again when it asks for a pause or fails for a passing reason, within
 //! the time of the run. Counts requests.
 
+use crate::chance;
 use crate::clock::Clock;
 use crate::dataverse::client::Call;
 use crate::dataverse::error::{DataverseError, Kind};
@@ -139,5 +140,5 @@ impl<'a> Reader<'a> {
 
 fn pause(attempt: u32) -> Duration {
     let full = PAUSE_MIN.saturating_mul(1 << attempt.min(10)).min(PAUSE_MAX);
-    full.mul_f64(0.5 + rand::random::<f64>() / 2.0)
+    full.mul_f64(0.5 + chance::jitter() / 2.0)
 }

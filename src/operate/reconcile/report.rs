@@ -187,7 +187,10 @@ impl TableReport {
 /// Counts an outcome by its words.
 pub fn count(done: &mut BTreeMap<String, u64>, outcome: &Outcome) {
     // the details of what is kept are reasons, each with its own numbers in it: the first word tells the kind
-    let detail = outcome.detail().split([':', ' ']).next().unwrap_or_default();
+    let detail = match outcome {
+        Outcome::Deferred { .. } => "",
+        _ => outcome.detail().split([':', ' ']).next().unwrap_or_default(),
+    };
     let words = if detail.is_empty() { outcome.name().to_owned() } else { format!("{}: {detail}", outcome.name()) };
     *done.entry(words).or_default() += 1;
     if matches!(outcome, Outcome::Parked { .. }) {

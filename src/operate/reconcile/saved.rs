@@ -2,12 +2,12 @@
 //! time holds a table; the lease only saves double work, because the claims of rows decide about everything else.
 
 use super::walk::Position;
+use crate::chance;
 use crate::dataverse::pages::Link;
 use crate::ledger::claim::LedgerError;
 use crate::ledger::system::{Held, Leased, System};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use uuid::Uuid;
 
 /// How long a table is held: a run that died keeps others away no longer than this.
 const HOLD: Duration = Duration::from_secs(60);
@@ -71,6 +71,52 @@ pub enum Step {
     },
 }
 
+/// A full run over several tables that has not ended: which of them are done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unfinished {
+    /// What was asked for; another request begins anew.
+    pub asked: String,
+    /// When it began, in milliseconds.
+    pub began_ms: i64,
+    /// Tables that are done.
+    pub done: Vec<String>,
+}
+
+/// The name of the state.
+const RUN: &str = "reconcile:run";
+/// A run that was interrupted longer ago begins anew.
+const RUN_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+impl Unfinished {
+    /// The interrupted run that asked for the same, or a new one.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn load(system: &System, asked: String, now_ms: i64) -> Result<Self, LedgerError> {
+        let found = system.state::<Option<Self>>(RUN).await?.and_then(|stored| stored.record);
+        let age_ms = i64::try_from(RUN_AGE_MAX.as_millis()).unwrap_or(i64::MAX);
+        let same = found.filter(|run| run.asked == asked && now_ms.saturating_sub(run.began_ms) < age_ms);
+        Ok(same.unwrap_or(Self { asked, began_ms: now_ms, done: Vec::new() }))
+    }
+
+    /// Another table is done.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn done(&mut self, system: &System, table: &str) -> Result<(), LedgerError> {
+        self.done.push(table.to_owned());
+        system.update::<Option<Self>>(RUN, |_| Some(Some(self.clone()))).await.map(drop)
+    }
+
+    /// All are.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn end(system: &System) -> Result<(), LedgerError> {
+        system.update::<Option<Self>>(RUN, |_| Some(None)).await.map(drop)
+    }
+}
+
 /// A table held by this run.
 #[derive(Debug)]
 pub struct Store<'a> {
@@ -98,7 +144,7 @@ impl<'a> Store<'a> {
     /// [`LedgerError`].
     pub async fn take(system: &'a System, table: &str) -> Result<Taken<'a>, LedgerError> {
         let lease = format!("reconcile:{table}:lease");
-        Ok(match system.lease(&lease, Uuid::new_v4(), HOLD).await? {
+        Ok(match system.lease(&lease, chance::token(), HOLD).await? {
             Leased::Held(held) => Taken::Ours(Self { system, name: format!("reconcile:{table}"), held: Some(held) }),
             Leased::Busy { until_ms } => Taken::Busy { until_ms },
         })

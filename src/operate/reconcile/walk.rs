@@ -153,7 +153,8 @@ impl<'a> Walk<'a> {
 
     async fn merge(&mut self) -> Result<Option<Chunk>, WalkError> {
         let mut chunk = Chunk::default();
-        while chunk.seen.len() < CHUNK_ROWS {
+        let size = usize::try_from(self.table.page_rows).unwrap_or(CHUNK_ROWS).min(CHUNK_ROWS);
+        while chunk.seen.len() < size {
             self.fill().await?;
             let order = |side: &Side| side.rows.front().map(|row| server_order(row.id));
             let seen = match (order(&self.source), order(&self.target)) {
@@ -367,4 +368,32 @@ pub(super) async fn find(
         rest = rest.get(asked.max(1)..).unwrap_or_default();
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::value::Columns;
+
+    #[test]
+    fn rows_that_do_not_come_in_the_services_order_are_not_merged() {
+        let row = |n: u128| TargetRow { id: Uuid::from_u128(n), etag: None, columns: Columns::new() };
+        let page = |ids: &[u128]| Page {
+            rows: ids.iter().map(|id| row(*id)).collect(),
+            deleted: Vec::new(),
+            next: None,
+            delta: None,
+            at: None,
+        };
+        let mut side = Side::default();
+        side.take(page(&[1, 2, 3]), None, None).unwrap();
+        assert_eq!(side.rows.len(), 3);
+        assert!(matches!(side.take(page(&[3]), None, None), Err(WalkError::Unordered)));
+        // the first byte of the text counts least: in the order of texts these two are the other way round
+        let mut side = Side::default();
+        assert!(side.take(page(&[1 << 120 | 1, 2]), None, None).is_ok());
+        let mut side = Side::default();
+        side.take(page(&[1, 2, 3]), None, Some(Uuid::from_u128(2))).unwrap();
+        assert_eq!(side.rows.len(), 1, "what was done before is not handed out again");
+    }
 }

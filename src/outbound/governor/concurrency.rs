@@ -15,6 +15,9 @@ const MILLI: u64 = 1_000;
 const AFTER_REFUSAL: u64 = 50;
 /// What is left when answers have become slow, in percent.
 const AFTER_SLOWNESS: u64 = 80;
+/// So long it stays below the number of calls that was too many (429). A refusal costs a pause of all calls, so the limit is
+/// not tried again and again (assumed; the service's own window is 5 minutes).
+const REMEMBERED: Duration = Duration::from_secs(30);
 /// Answers are slow when recent ones take more than so many times what they used to, and [`SLACK`] on top (assumed: rows
 /// and plug-ins differ that much by themselves).
 const SLOWER: u32 = 2;
@@ -32,6 +35,8 @@ pub struct Concurrency {
     /// What the other side advises.
     hint: u32,
     shrunk_at: Duration,
+    /// How many calls were too many, and when.
+    too_many: Option<(u32, Duration)>,
     /// Averages of how long answers take: recent ones, and what is usual.
     recent: Option<Duration>,
     usual: Duration,
@@ -60,6 +65,7 @@ impl Concurrency {
             max_in_flight,
             hint: u32::MAX,
             shrunk_at: Duration::ZERO,
+            too_many: None,
             recent: None,
             usual: Duration::ZERO,
         }
@@ -90,6 +96,9 @@ impl Concurrency {
     /// A call has ended.
     pub fn ended(&mut self, call: Ended) {
         if call.seen.asks_for_less() {
+            if call.seen == Seen::Throttled && call.started >= self.shrunk_at {
+                self.too_many = Some((self.limit(), call.now));
+            }
             self.shrink(call, AFTER_REFUSAL);
         } else if call.seen == Seen::Answered {
             if self.has_become_slow(call.now.saturating_sub(call.started)) {
@@ -97,8 +106,17 @@ impl Concurrency {
             } else if call.in_flight.saturating_mul(2) >= self.limit() {
                 // a whole one more when as many answers have come as there are places
                 let more = MILLI * MILLI / self.limit_milli.max(MILLI);
-                self.limit_milli = (self.limit_milli + more).min(u64::from(self.cap()) * MILLI);
+                let most = self.cap().min(self.most_lately(call.now));
+                self.limit_milli = (self.limit_milli + more).min(u64::from(most) * MILLI).max(self.limit_milli);
             }
+        }
+    }
+
+    /// One less than what was too many a moment ago.
+    fn most_lately(&self, now: Duration) -> u32 {
+        match self.too_many {
+            Some((limit, at)) if now.saturating_sub(at) < REMEMBERED => limit.saturating_sub(1).max(1),
+            _ => u32::MAX,
         }
     }
 
@@ -169,6 +187,22 @@ mod tests {
                 assert_eq!(limit.limit(), expected, "{seen:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_was_too_many_is_not_tried_again_for_half_a_minute() {
+        let (mut limit, mut now) = (Concurrency::new(16), MS);
+        (0..60).for_each(|_| round(&mut limit, &mut now, 20 * MS, Seen::Answered));
+        let refused = now + 20 * MS;
+        round(&mut limit, &mut now, 20 * MS, Seen::Throttled);
+        assert_eq!(limit.limit(), 8);
+        while now < refused + REMEMBERED - 20 * MS {
+            round(&mut limit, &mut now, 20 * MS, Seen::Answered);
+            assert!(limit.limit() < 16, "after {:?}", now - refused);
+        }
+        assert_eq!(limit.limit(), 15);
+        (0..60).for_each(|_| round(&mut limit, &mut now, 20 * MS, Seen::Answered));
+        assert_eq!(limit.limit(), 16);
     }
 
     #[test]

@@ -100,6 +100,12 @@ impl Gate {
         Ok(Entry { counts: Arc::clone(&self.counts), remaining })
     }
 
+    /// Requests under way.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).under_way
+    }
+
     /// Most requests that were ever under way at once.
     #[must_use]
     pub fn under_way_most(&self) -> usize {

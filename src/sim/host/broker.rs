@@ -18,7 +18,7 @@ use chrono::{DateTime, Utc};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -75,12 +75,33 @@ pub async fn serve_broker(
     settings: BrokerSettings,
     port: u16,
 ) -> std::io::Result<Server> {
-    let shared = Arc::new((queues, settings));
-    serve(port, move |request| {
+    let (server, known) = announce_broker(settings, port).await?;
+    // nobody else has it
+    let _ = known.set(queues);
+    Ok(server)
+}
+
+/// Queues that a broker serves as soon as they are known.
+pub type KnownQueues = Arc<OnceLock<BTreeMap<String, Queue>>>;
+
+/// Serves queues that are not there yet, because whoever makes them has to be told the address first; until they are
+/// known the answer is 503.
+///
+/// # Errors
+/// When the port cannot be bound.
+pub async fn announce_broker(settings: BrokerSettings, port: u16) -> std::io::Result<(Server, KnownQueues)> {
+    let queues = KnownQueues::default();
+    let shared = Arc::new((Arc::clone(&queues), settings));
+    let server = serve(port, move |request| {
         let shared = Arc::clone(&shared);
-        async move { Reply::Answer(answer(&shared.0, &shared.1, &request).await) }
-    })
-    .await
+        async move {
+            Reply::Answer(match shared.0.get() {
+                Some(queues) => answer(queues, &shared.1, &request).await,
+                None => status(StatusCode::SERVICE_UNAVAILABLE),
+            })
+        }
+    });
+    Ok((server.await?, queues))
 }
 
 async fn answer(

@@ -36,7 +36,7 @@ mod tests;
 pub mod verdict;
 mod work;
 
-pub use broker::{BrokerSettings, serve_broker};
+pub use broker::{BrokerSettings, KnownQueues, announce_broker, serve_broker};
 pub use front::FunctionKeys;
 pub use identity::{Identity, IdentitySettings};
 pub use instance::Status;

@@ -43,7 +43,12 @@ pub struct Counts {
     pub lost: u64,
     /// HTTP answers to clients by status.
     pub http: BTreeMap<u16, u64>,
+    /// How long invocations took that succeeded, by function; the first million each.
+    pub took: BTreeMap<String, Vec<Duration>>,
 }
+
+/// Times of one function's invocations that are kept.
+const TOOK_MAX: usize = 1_000_000;
 
 /// What all parts of the host share.
 #[derive(Debug)]
@@ -190,7 +195,15 @@ impl Shared {
 
     async fn invoke(&self, function: &Function, instance: &Instance, body: &Json, reason: &str) -> Ending {
         let invocation = self.begin(function, instance, reason);
+        let begun = Instant::now();
         let ending = self.client.invoke(instance, &function.name, invocation, body, self.timeout).await;
+        if matches!(ending, Ending::Success(_)) {
+            let mut counts = self.counts();
+            let took = counts.took.entry(function.name.clone()).or_default();
+            if took.len() < TOOK_MAX {
+                took.push(begun.elapsed());
+            }
+        }
         self.end(function, instance, invocation, &ending);
         ending
     }

@@ -1,9 +1,13 @@
 //! Rounds of change tracking.
 
 use super::twins::{PLAIN, Twins, id, options, table};
+use dataverse_sync::operate::reconcile::Options;
 use dataverse_sync::operate::reconcile::report::Method;
+use dataverse_sync::sim::dataverse::{Effect, Rule, When};
 use serde_json::json;
 use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
 async fn after_a_full_run_only_what_has_changed_is_looked_at() {
@@ -27,4 +31,50 @@ async fn after_a_full_run_only_what_has_changed_is_looked_at() {
     twins.assert_equal(&["account"]);
     let third = twins.mend(&options()).await;
     assert_eq!(table(&third, "account").source_rows, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ticks_go_through_all_tables_and_then_through_their_changes() {
+    let twins = Twins::new(PLAIN);
+    for n in 0..20 {
+        twins.at_source("account", id(n), json!({"name": "A"}));
+        twins.at_source("contact", id(100 + n), json!({"lastname": "L"}));
+    }
+    let reconciler = twins.reconciler();
+    let lines = reconciler.tick().await.unwrap();
+    assert!(lines.len() == 2 && lines[0].starts_with("account: missing 20"), "{lines:?}");
+    twins.assert_equal(&["account", "contact"]);
+    assert!(reconciler.tick().await.unwrap().is_empty());
+    twins.at_source("contact", id(100), json!({"lastname": "M"}));
+    let lines = reconciler.tick().await.unwrap();
+    assert!(lines.len() == 1 && lines[0].contains("different 1"), "{lines:?}");
+    // a slow target: the tick ends within its time, and the next ones do the rest
+    let slow = Effect::Slow { before: 20 * SECOND, after: Duration::ZERO };
+    twins.target.faults().add(Rule::new(When::Always, slow).writes());
+    for n in 0..60 {
+        twins.at_source("account", id(n), json!({"name": "B"}));
+    }
+    let mut ticks = 0;
+    loop {
+        let began = tokio::time::Instant::now();
+        let lines = reconciler.tick().await.unwrap();
+        assert!(began.elapsed() < 240 * SECOND, "{:?}", began.elapsed());
+        ticks += 1;
+        if lines.is_empty() {
+            break;
+        }
+        assert!(ticks < 20, "{lines:?}");
+    }
+    // what had no place in time was kept, and the sweep does it
+    twins.target.faults().clear();
+    twins.sweep_up().await;
+    twins.assert_equal(&["account", "contact"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_source_and_for_unknown_tables_there_is_no_run() {
+    let twins = Twins::new(PLAIN);
+    let unknown = Options { tables: vec!["nosuch".to_owned()], ..options() };
+    let error = twins.reconciler().mend(&unknown, &|_| {}).await.unwrap_err();
+    assert_eq!(error.to_string(), "table nosuch is not in the mapping");
 }

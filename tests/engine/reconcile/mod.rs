@@ -2,4 +2,8 @@
 
 mod changes;
 mod differences;
+mod kills;
+mod live;
+mod safeties;
 mod twins;
+mod values;

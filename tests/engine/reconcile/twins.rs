@@ -15,10 +15,12 @@ use dataverse_sync::inbox::Inbox;
 use dataverse_sync::inbox::memory::MemoryStore as InboxStore;
 use dataverse_sync::ledger::claim::{Ledger, LedgerLimits};
 use dataverse_sync::ledger::memory::MemoryStore;
+use dataverse_sync::ledger::purge::Expiring;
 use dataverse_sync::ledger::store::Store;
 use dataverse_sync::ledger::system::{StateStore, System};
 use dataverse_sync::operate::reconcile::report::{LinkReport, Report, TableReport};
 use dataverse_sync::operate::reconcile::{Options, Reconciler};
+use dataverse_sync::operate::sweep::Sweeper;
 use dataverse_sync::outbound::authorize::NoToken;
 use dataverse_sync::outbound::gate::Gate;
 use dataverse_sync::outbound::gated::Gated;
@@ -167,6 +169,20 @@ impl Twins {
     pub fn assert_equal(&self, tables: &[&str]) {
         let found = difference(&self.source, &self.target, tables, &["ownerid"]);
         assert!(found.is_empty(), "source and target differ: {found:#?}");
+    }
+
+    /// Sweeps every minute until nothing is owed.
+    pub async fn sweep_up(&self) {
+        let expiring = Arc::clone(&self.ledger) as Arc<dyn Expiring>;
+        let sweeper = Sweeper::new(Arc::new(self.instance()), self.system(), expiring);
+        for _ in 0..600 {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            sweeper.sweep("sweep").await.unwrap();
+            if self.kept().await == 0 {
+                return;
+            }
+        }
+        panic!("still owed");
     }
 
     /// Entries of the inbox that are not due yet or parked.

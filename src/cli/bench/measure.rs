@@ -1,0 +1,74 @@
+//! Measuring: CPU time of processes, percentiles, samples over time. Knows no scenario.
+
+use std::time::Duration;
+
+/// Clock ticks in a second, as Linux tells user space on every architecture (`getconf CLK_TCK`).
+const TICKS_PER_SECOND: u64 = 100;
+/// Where user and system time stand in `/proc/<pid>/stat`, counted after the command's closing bracket (proc(5): fields 14
+/// and 15, of which the first two come before).
+const USER: usize = 11;
+const SYSTEM: usize = 12;
+
+/// CPU time that these processes have used; `None` where the system does not tell in this way.
+pub(super) fn cpu(pids: &[u32]) -> Option<Duration> {
+    pids.iter().map(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok().and_then(|text| used(&text))).sum()
+}
+
+fn used(stat: &str) -> Option<Duration> {
+    // the command may hold spaces and brackets
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
+    Some(Duration::from_millis((ticks(USER)? + ticks(SYSTEM)?) * 1_000 / TICKS_PER_SECOND))
+}
+
+/// The time that so many of a hundred are not above; sorts.
+pub(super) fn percentile(times: &mut [Duration], percent: usize) -> Duration {
+    times.sort_unstable();
+    let at = (times.len() * percent).div_ceil(100).saturating_sub(1);
+    times.get(at).copied().unwrap_or_default()
+}
+
+/// Milliseconds, with microseconds behind the point.
+#[expect(clippy::cast_precision_loss, reason = "times of days are exact to the microsecond")]
+pub(super) fn ms(time: Duration) -> f64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX) as f64 / 1_000.0
+}
+
+/// One number per other.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+pub(super) fn per(count: u64, events: usize) -> f64 {
+    (count as f64 / events.max(1) as f64 * 1_000.0).round() / 1_000.0
+}
+
+/// The highest value of each of at most `parts` equal parts of a series.
+pub(super) fn peaks(samples: &[usize], parts: usize) -> Vec<usize> {
+    let size = samples.len().div_ceil(parts.max(1)).max(1);
+    samples.chunks(size).map(|part| part.iter().copied().max().unwrap_or_default()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_is_read_behind_any_command_name() {
+        let stat = "42 (a) b (c)) S 1 42 42 0 -1 4194560 1 0 0 0 150 25 0 0 20 0 9 0 1 1 1";
+        assert_eq!(used(stat), Some(Duration::from_millis(1_750)));
+        assert_eq!(used("42 (a"), None);
+        assert_eq!(cpu(&[]), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn percentiles_are_times_that_were_seen() {
+        let mut times: Vec<Duration> = (1..=200).rev().map(Duration::from_millis).collect();
+        assert_eq!(percentile(&mut times, 50), Duration::from_millis(100));
+        assert_eq!(percentile(&mut times, 99), Duration::from_millis(198));
+        assert_eq!(percentile(&mut [], 99), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_series_is_told_by_its_peaks() {
+        assert_eq!(peaks(&[1, 5, 2, 2, 0], 3), [5, 2, 0]);
+        assert_eq!(peaks(&[], 3), [0; 0]);
+    }
+}
