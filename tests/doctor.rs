@@ -424,7 +424,7 @@ async fn steps_that_are_missing_or_were_changed_are_found() {
 #[tokio::test]
 async fn limits_that_contradict_each_other_are_found() {
     let lease = |s: &mut Setup| s.toml("version = 1\n", "version = 1\n[limits]\nlease = \"100s\"\n");
-    finds(lease, (Fail, "mapping", "`lease` must be longer than `settle`", "lease")).await;
+    finds(lease, (Fail, "mapping", "`lease` must be longer than `settle`", "frees the row")).await;
     let doubled = |s: &mut Setup| s.queue.duplicate_window = None;
     finds(doubled, (Warn, "queue", "no duplicate detection", "create it anew")).await;
 }
