@@ -2,11 +2,10 @@
 //! with what to do about it.
 
 use bytes::Bytes;
-use chrono::Utc;
 use dataverse_sync::app::compose::Base;
 use dataverse_sync::app::examine::examine;
 use dataverse_sync::app::registering::{self, Registering};
-use dataverse_sync::clock::SystemClock;
+use dataverse_sync::clock::{Clock, SystemClock};
 use dataverse_sync::operate::doctor::{Check, Status};
 use dataverse_sync::operate::register::{NAME_DEFAULT, Registrar};
 use dataverse_sync::sim::dataverse::sample::sample_schema;
@@ -98,7 +97,8 @@ fn good() -> Setup {
         registered: true,
         files: functions.into_iter().map(|path| (path.clone(), repository(&format!("functions/{path}")))).collect(),
     };
-    (setup.source.epoch, setup.target.epoch) = (Utc::now(), Utc::now());
+    let now = SystemClock::default().now();
+    (setup.source.epoch, setup.target.epoch) = (now, now);
     setup.set("SYNC_QUEUE", "dataverse-events");
     setup.set("ServiceBus", "Endpoint={bus};SharedAccessKeyName=n;SharedAccessKey=a2V5;UseDevelopmentEmulator=true");
     setup.set("TARGET_AUTH", "none");
@@ -390,9 +390,9 @@ async fn values_that_do_not_fit_are_found() {
 
 #[tokio::test]
 async fn rights_tokens_and_clocks_are_found() {
-    let write = |s: &mut Setup| drop(s.target.privileges_lacking.insert("prvWriteAccount".to_owned()));
+    let write = |s: &mut Setup| s.target.privileges_lacking.extend(["prvWriteAccount".to_owned()]);
     finds(write, (Fail, "target privileges", "lacks prvWriteAccount", "role of the application user")).await;
-    let read = |s: &mut Setup| drop(s.source.privileges_lacking.insert("prvReadContact".to_owned()));
+    let read = |s: &mut Setup| s.source.privileges_lacking.extend(["prvReadContact".to_owned()]);
     finds(read, (Fail, "source privileges", "lacks prvReadContact", "role of the application user")).await;
     let token = |s: &mut Setup| s.target.auth = Auth::token("another");
     finds(token, (Fail, "target connection", "unauthorized", "an application user of the environment")).await;
@@ -424,7 +424,7 @@ async fn steps_that_are_missing_or_were_changed_are_found() {
 #[tokio::test]
 async fn limits_that_contradict_each_other_are_found() {
     let lease = |s: &mut Setup| s.toml("version = 1\n", "version = 1\n[limits]\nlease = \"100s\"\n");
-    finds(lease, (Fail, "mapping", "lease", "")).await;
+    finds(lease, (Fail, "mapping", "`lease` must be longer than `settle`", "frees the row")).await;
     let doubled = |s: &mut Setup| s.queue.duplicate_window = None;
     finds(doubled, (Warn, "queue", "no duplicate detection", "create it anew")).await;
 }
