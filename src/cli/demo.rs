@@ -122,11 +122,14 @@ async fn story(plan: &Plan, world: &World, progress: &Progress, naive: bool) -> 
     }
     progress.say("No more changes. Waiting for the rest.");
     let rest = async {
-        world.source.idle().await;
-        world.host.idle().await;
-        world.target.idle().await;
-        // what was kept for later is swept in a moment
-        while verdict::owed(world) > 0 {
+        loop {
+            world.source.idle().await;
+            world.host.idle().await;
+            world.target.idle().await;
+            // what was kept for later is swept in a moment, and handed to the queue once more
+            if verdict::owed(world) == 0 && world.queue.pending() == 0 {
+                break;
+            }
             sleep(LOOK).await;
         }
     };
