@@ -28,7 +28,8 @@ pub(super) const WEBHOOK: i64 = 8;
 /// Persistent queue.
 pub(super) const QUEUE: i64 = 6;
 
-/// All messages, with ids that are the same in every environment (those of Create, Update and Delete are the service's).
+/// All messages. The service has the same ids in every environment; that of Create is the service's, the others are made
+/// up, so nobody may rely on them.
 const MESSAGES: [(Message, u128); 6] = [
     (Message::Create, 0x9ebd_bb1b_ea3e_db11_86a7_000a_3a54_73e8),
     (Message::Update, 0x20be_bb1b_ea3e_db11_86a7_000a_3a54_73e8),
