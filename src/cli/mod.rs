@@ -171,8 +171,17 @@ fn finish(result: Result<(), Trouble>) -> ExitCode {
         Err(Trouble::Wrong(error)) => (error, 2),
     };
     // a closed stderr is no reason to fail in another way
-    let _ = writeln!(std::io::stderr(), "error: {error:#}");
+    let _ = writeln!(std::io::stderr(), "error: {}", with_causes(&error));
     ExitCode::from(code)
+}
+
+/// An error and its causes, without those that an error above them has told in its own words already.
+fn with_causes(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        _ if told.contains(&cause) => told,
+        _ => format!("{told}: {cause}"),
+    })
 }
 
 /// Shows the help, for whoever gave no command: wrong usage.
@@ -184,6 +193,13 @@ fn help() -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let inner = std::io::Error::other("refused");
+        let error = anyhow::Error::from(inner).context("the ledger: refused").context("nothing is known");
+        assert_eq!(with_causes(&error), "nothing is known: the ledger: refused");
+    }
 
     #[test]
     fn the_argument_parser_is_sound() {
