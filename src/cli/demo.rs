@@ -64,7 +64,9 @@ pub fn demo(arguments: &DemoArgs, environment: &BTreeMap<String, String>) -> Res
         return Ok(());
     }
     let fast = if arguments.fast { " --fast" } else { "" };
-    Err(Trouble::Failed(anyhow!("source and target differ; run it again with `demo{fast} --seed {seed}`")))
+    Err(Trouble::Failed(anyhow!(
+        "the run did not end as it should, see the verdict; run it again with `demo{fast} --seed {seed}`"
+    )))
 }
 
 async fn run(
