@@ -96,7 +96,8 @@ async fn run(
     Ok(Verdict::of(&world, naive, plan.seed, ended?))
 }
 
-/// Scenes that are repeated, and how often at most, until there was a race and a placeholder.
+/// Scenes that are repeated, and how often at most, until there was a race, a placeholder and a
+/// duplicate that was told as one.
 const ENCORE: Duration = Duration::from_millis(400);
 const ENCORES_MAX: usize = 60;
 /// How often it is looked whether something is still owed.
@@ -116,7 +117,8 @@ async fn story(plan: &Plan, world: &World, progress: &Progress, naive: bool) -> 
     let (_, throttle, outage, ()) = tokio::try_join!(writers, throttle, outage, kills)?;
     story.finale()?;
     for number in 0..ENCORES_MAX {
-        if naive || world.races() > 0 && world.placeholders() > 0 {
+        let duplicates = world.counts.outcome("duplicate");
+        if naive || world.races() > 0 && world.placeholders() > 0 && duplicates > 0 {
             break;
         }
         story.encore(number)?;

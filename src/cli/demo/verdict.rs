@@ -135,7 +135,7 @@ impl Verdict {
         let kills = u64::try_from(VICTIMS.len()).unwrap_or(u64::MAX);
         let promised = [
             ("events that come late", self.late),
-            ("events that come twice", self.sent_twice),
+            ("events that come twice", self.sent_twice.min(self.duplicates)),
             ("children that come before their parent", self.placeholders),
             ("deletes", self.deleted),
             ("links that are made", self.linked),
