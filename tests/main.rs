@@ -24,6 +24,7 @@ mod infra;
 mod killed;
 mod ledger;
 mod mutations;
+mod otel;
 mod package;
 mod people;
 mod process;

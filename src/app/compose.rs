@@ -1,5 +1,6 @@
 //! Settings and mapping become an engine. Touches no network: everything is fetched with the first event.
 
+use super::collector::ToCollector;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::{
@@ -24,12 +25,15 @@ use crate::outbound::disposition::Disposition as CallDisposition;
 use crate::outbound::gate::Gate;
 use crate::outbound::gated::Gated;
 use crate::outbound::reqwest::{ReqwestTransport, install_crypto};
+use crate::outbound::told::Told;
 use crate::outbound::transport::Transport;
 use crate::secret::Secret;
 use crate::servicebus::{self, BusLimits, QueueClient, Sender};
 use crate::sync::engine::{Engine, Parts};
 use crate::sync::environment::Environment;
 use crate::tables::{Auth as TableAuth, Connection, Proof, TableClient, TableLimits};
+use crate::telemetry::metrics::{self, Way};
+use crate::telemetry::{Export, TelemetryError};
 use anyhow::Context;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -54,6 +58,21 @@ impl Base {
     pub fn over_network(clock: Arc<dyn Clock>) -> Self {
         install_crypto();
         Self { transport: Arc::new(ReqwestTransport::default()), clock }
+    }
+
+    /// The export of traces and metrics that the `OTEL_*` variables describe. Its own requests are not told of.
+    ///
+    /// # Errors
+    /// Variables that make no sense.
+    pub fn export(&self) -> Result<Export, TelemetryError> {
+        Export::new(ToCollector(Arc::clone(&self.transport)), Arc::clone(&self.clock))
+    }
+
+    /// The same, telling traces and metrics of each request.
+    #[must_use]
+    pub fn told(&self) -> Self {
+        let transport = Arc::new(Told::new(Arc::clone(&self.transport), Arc::clone(&self.clock)));
+        Self { transport, clock: Arc::clone(&self.clock) }
     }
 }
 
@@ -114,6 +133,20 @@ pub fn engine(base: &Base, settings: &Settings, records: &Records, mapping: Mapp
         tag: TAG.to_owned(),
         organizations: (!organizations.is_empty()).then(|| organizations.iter().copied().collect()),
     }))
+}
+
+/// Metrics tell of the ways to this engine's environments from now on.
+pub fn watch(engine: &Engine) {
+    let parts = engine.parts();
+    for (name, environment) in [("target", Some(&parts.target)), ("source", parts.source.as_ref())] {
+        let Some(gate) = environment.map(|environment| environment.gate.clone()) else { continue };
+        metrics::watch(name, move || {
+            let view = gate.view();
+            let closed_for = view.closed_for.unwrap_or_default();
+            let is_open = view.breaker != "closed";
+            Way { closed_for, is_open, in_flight: view.in_flight, limit: view.limit }
+        });
+    }
 }
 
 /// What comes back to what this engine owes; `records` are the engine's own.

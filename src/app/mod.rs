@@ -1,5 +1,6 @@
 //! The composition root: settings become parts, parts become a running handler. Decides nothing else.
 
+pub mod collector;
 pub mod compose;
 pub mod desk;
 pub mod examine;

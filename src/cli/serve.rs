@@ -11,6 +11,10 @@ use anyhow::{Context, anyhow};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a handler that was told to stop sends what is left of its traces.
+const LAST_EXPORT_MAX: Duration = Duration::from_secs(2);
 
 /// Runs the handler until it is told to stop.
 ///
@@ -21,22 +25,26 @@ pub fn serve(environment: &BTreeMap<String, String>) -> Result<(), Trouble> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let end = runtime.block_on(async {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-        start_logging(&logging, Arc::clone(&clock))?;
+        let base = Base::over_network(Arc::clone(&clock));
+        // settings that are wrong are told by logs, so these come first and alone
+        let base = start_logging(&logging, base)?;
         log_panics();
         let settings = Settings::from_map(environment).map_err(|problems| Trouble::Wrong(problems.into()))?;
         let signals = stop_signals().context("cannot listen for signals")?;
         let app = App::bind(HostSettings::from(&settings)).await?;
         let mapping = config::mapping(&settings.mapping_file).map_err(|problems| Trouble::Wrong(problems.into()))?;
         settings.check_with(&mapping).map_err(|problems| Trouble::Wrong(problems.into()))?;
-        let base = Base::over_network(Arc::clone(&clock));
         let records = Records::open(&base, &settings).map_err(Trouble::Wrong)?;
         let engine = Arc::new(compose::engine(&base, &settings, &records, mapping).map_err(Trouble::Wrong)?);
         let sweeper = compose::sweeper(&base, &settings, &records, Arc::clone(&engine)).map_err(Trouble::Wrong)?;
         let reconciler = compose::reconciler(&base, &records, &engine).map(Arc::new);
         let running = Running { engine: Arc::clone(&engine), sweeper: Arc::new(sweeper), reconciler };
+        compose::watch(&engine);
         let engine: Engine = engine;
         tracing::info!(address = %app.address()?, version = env!("CARGO_PKG_VERSION"), "serving");
-        Ok::<End, Trouble>(app.serve(&engine, Some(running), clock, signals).await?)
+        let end = app.serve(&engine, Some(running), clock, signals).await?;
+        telemetry::export::finish(LAST_EXPORT_MAX).await;
+        Ok::<End, Trouble>(end)
     })?;
     // what still runs was given its time
     runtime.shutdown_background();
@@ -50,7 +58,11 @@ pub fn serve(environment: &BTreeMap<String, String>) -> Result<(), Trouble> {
     }
 }
 
-fn start_logging(logging: &LoggingSettings, clock: Arc<dyn Clock>) -> Result<(), Trouble> {
+/// Logs, and traces if there is a collector: then requests are told of as well.
+fn start_logging(logging: &LoggingSettings, base: Base) -> Result<Base, Trouble> {
     let by_output = if std::io::stdout().is_terminal() { LogFormat::Text } else { LogFormat::Json };
-    Ok(telemetry::start(logging.format.unwrap_or(by_output), &logging.filter, clock)?)
+    let export = logging.exports.then(|| base.export()).transpose().map_err(|error| Trouble::Wrong(error.into()))?;
+    let told = if export.is_some() { base.told() } else { base.clone() };
+    telemetry::start(logging.format.unwrap_or(by_output), &logging.filter, base.clock, export)?;
+    Ok(told)
 }

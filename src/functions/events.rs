@@ -5,6 +5,7 @@ use crate::domain::delivery::{Delivery, NotHandled, Report};
 use crate::domain::outcome::Outcome;
 use crate::domain::value::RowRef;
 use crate::sync::HandleEvent;
+use crate::telemetry;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -37,6 +38,8 @@ pub async fn handle(engine: &dyn HandleEvent, item: Item, delivery: &Delivery) -
 /// Logs how an event ended.
 pub fn log(report: &Report) {
     let Report { outcome, event_id, table, row } = report;
+    // a table that is not in the mapping is whatever the sender says
+    telemetry::metrics::handled(outcome.name(), if matches!(outcome, Outcome::Ignored(_)) { "" } else { table });
     tracing::info!(outcome = outcome.name(), detail = outcome.detail(), event_id, table, row, "handled");
 }
 

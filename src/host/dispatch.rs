@@ -43,6 +43,10 @@ pub struct Dispatch {
     clock: Arc<dyn Clock>,
 }
 
+/// How long the host waits at most for an export of traces that is not done when the invocation is; a client a tenth of it. Once
+/// in some seconds at most ([`telemetry::export::EVERY`]).
+const EXPORT_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Whose request it is.
 #[derive(Debug)]
 pub enum Target<'a> {
@@ -117,9 +121,13 @@ impl Dispatch {
             Target::Envelope(function) => (function, true),
         };
         let arrived = Arrived::read(&parts.headers, self.clock.now().timestamp_millis());
-        let span = telemetry::invocation(&arrived.invocation, function.name);
+        let span = telemetry::invocation(&arrived.invocation, function.name, arrived.traceparent.as_deref());
         let start = self.clock.monotonic();
-        async {
+        let patience = match function.kind {
+            Kind::Invoked { .. } => EXPORT_PATIENCE,
+            Kind::Http { .. } => EXPORT_PATIENCE / 10,
+        };
+        let work = async {
             let answer = match &function.kind {
                 Kind::Invoked { function, .. } => invoke(function.as_ref(), &body, arrived).await,
                 Kind::Http { methods, function, .. } if wrapped => {
@@ -132,12 +140,12 @@ impl Dispatch {
                     call(function.as_ref(), methods, request).await
                 }
             };
-            let ms = self.clock.monotonic().saturating_sub(start).as_millis();
-            tracing::debug!(status = answer.status.as_u16(), ms, "answered");
+            let took = self.clock.monotonic().saturating_sub(start);
+            tracing::debug!(status = answer.status.as_u16(), ms = took.as_millis(), "answered");
+            telemetry::metrics::answered(function.name, answer.status.as_u16(), took);
             answer
-        }
-        .instrument(span)
-        .await
+        };
+        telemetry::export::beside(patience, work.instrument(span)).await
     }
 }
 

@@ -8,4 +8,5 @@ pub mod gated;
 pub mod governor;
 pub mod reqwest;
 pub mod retry;
+pub mod told;
 pub mod transport;

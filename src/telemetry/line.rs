@@ -28,6 +28,10 @@ impl Fields {
     }
 
     fn set(&mut self, field: &Field, value: impl Into<Value>) {
+        // how a span is to look in a trace is nothing to log
+        if field.name().starts_with("otel.") {
+            return;
+        }
         let value = value.into();
         if let Some((_, slot)) = self.0.iter_mut().find(|(name, _)| *name == field.name()) {
             *slot = value;

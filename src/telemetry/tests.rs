@@ -45,7 +45,7 @@ fn lines(format: LogFormat, filter: &str, log: impl FnOnce()) -> Vec<String> {
 #[test]
 fn a_json_line_is_one_line_and_carries_the_invocation() {
     let lines = lines(LogFormat::Json, "info", || {
-        let _outer = invocation("7f9c", "queue").entered();
+        let _outer = invocation("7f9c", "queue", None).entered();
         let _inner = tracing::info_span!("event", table = "account").entered();
         tracing::warn!(attempt = 3_u64, late = true, error = ?"x\ny", "two\nlines");
     });
@@ -62,7 +62,7 @@ fn a_json_line_is_one_line_and_carries_the_invocation() {
 #[test]
 fn a_text_line_is_one_line_and_carries_the_invocation() {
     let lines = lines(LogFormat::Text, "info", || {
-        let _span = invocation("7f9c", "queue").entered();
+        let _span = invocation("7f9c", "queue", None).entered();
         tracing::info!(table = "a\u{1b}[2Jb", "two\r\nlines\u{2028}three");
     });
     let expected = r"12:00:00.500 INFO  two\r\nlines\u{2028}three table=a\u{1b}[2Jb invocation_id=7f9c function=queue";

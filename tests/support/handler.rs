@@ -76,6 +76,21 @@ impl Handler {
 
     /// One invocation of `queue`: `message` is what stands in `Data`, `properties` are the sender's.
     pub async fn invoke(&self, invocation: &str, message: &Value, properties: &Value) -> Answer {
+        self.invoke_with(invocation, message, properties, &[]).await
+    }
+
+    /// The same as a part of a trace.
+    pub async fn invoke_traced(&self, invocation: &str, message: &Value, properties: &Value, trace: &str) -> Answer {
+        self.invoke_with(invocation, message, properties, &[("traceparent", trace)]).await
+    }
+
+    async fn invoke_with(
+        &self,
+        invocation: &str,
+        message: &Value,
+        properties: &Value,
+        more: &[(&str, &str)],
+    ) -> Answer {
         let metadata = json!({
             "DeliveryCount": "1", "MessageId": json!(format!("m-{invocation}")).to_string(),
             "ContentType": json!("application/json").to_string(),
@@ -90,7 +105,7 @@ impl Handler {
             ("user-agent", "Azure-Functions-Host/4.1037.0.0"),
             ("content-type", "application/json; charset=utf-8"),
         ];
-        self.send("POST", "/queue", &headers, envelope).await
+        self.send("POST", "/queue", &[headers.as_slice(), more].concat(), envelope).await
     }
 
     /// Where it listens.

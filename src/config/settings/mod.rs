@@ -60,6 +60,9 @@ pub struct LoggingSettings {
     pub format: Option<LogFormat>,
     /// `RUST_LOG`, a filter that was checked. Default [`telemetry::FILTER_DEFAULT`].
     pub filter: String,
+    /// Whether traces and metrics go to an OpenTelemetry collector: `OTEL_EXPORTER_OTLP_ENDPOINT` is set and `OTEL_SDK_DISABLED` is
+    /// not `true`. Everything else is read by OpenTelemetry's own library from its own variables.
+    pub exports: bool,
 }
 
 /// Where tokens come from.
@@ -178,7 +181,24 @@ fn logging(reader: &mut Reader<'_>) -> LoggingSettings {
             telemetry::FILTER_DEFAULT
         }
     };
-    LoggingSettings { format, filter: filter.to_owned() }
+    LoggingSettings { format, filter: filter.to_owned(), exports: exports(reader) }
+}
+
+fn exports(reader: &mut Reader<'_>) -> bool {
+    const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
+    let disabled = reader.get("OTEL_SDK_DISABLED").is_some_and(|text| text.eq_ignore_ascii_case("true"));
+    let Some(endpoint) = reader.get(ENDPOINT).filter(|_| !disabled) else { return false };
+    let host = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
+    let is_url = host.is_some_and(|host| !host.is_empty() && !host.starts_with(['/', ':', '?']));
+    if !is_url {
+        reader.say(ENDPOINT, "is not a URL", "the collector's address for OTLP over HTTP, like http://localhost:4318");
+    }
+    let speaks = reader.get(PROTOCOL).is_none_or(|protocol| protocol == "http/protobuf");
+    if !speaks {
+        reader.say(PROTOCOL, "must be `http/protobuf`", "gRPC is not spoken; collectors take HTTP on port 4318");
+    }
+    is_url && speaks
 }
 
 fn identity(reader: &mut Reader<'_>) -> IdentitySettings {

@@ -53,7 +53,10 @@ fn the_smallest_settings_have_contracts_defaults() {
     assert_eq!(settings.queue.name, "dataverse-events");
     assert!(settings.queue.connection.is_none() && settings.webhook.secrets.is_empty());
     assert_eq!(settings.identity.authority_host, "https://login.microsoftonline.com");
-    assert_eq!(settings.logging, LoggingSettings { format: None, filter: telemetry::FILTER_DEFAULT.to_owned() });
+    assert_eq!(
+        settings.logging,
+        LoggingSettings { format: None, filter: telemetry::FILTER_DEFAULT.to_owned(), exports: false }
+    );
     assert_eq!(settings.handler, HandlerSettings { port: 8080, under_host: false });
 }
 
