@@ -103,9 +103,17 @@ async fn run(arguments: &Arguments, environment: &BTreeMap<String, String>) -> R
         _ = signals.next() => return Ok(()),
     };
     around.connect(&host)?;
+    let registered = async || {
+        let clock: Arc<dyn Clock> = Arc::<SystemClock>::clone(&clock);
+        if let Some(said) = around.register(clock).await {
+            lines.say(&said);
+        }
+    };
+    // a row that somebody makes at once must raise its event
+    registered().await;
     print(&welcome(&host, &around, arguments.key.as_deref()));
     tokio::select! {
-        () = watch(&host, &lines, changes) => {}
+        () = watch(&host, &lines, changes, registered) => {}
         _ = signals.next() => {}
     }
     print("stopping; again Ctrl-C to end at once\n");
@@ -126,8 +134,9 @@ fn refused(error: StartError) -> Trouble {
     }
 }
 
-/// Stays with the handler: starts it again when it was built anew, when it left, and, after a rest, when it gave up.
-async fn watch(host: &Host, lines: &Lines, mut changes: Changes) {
+/// Stays with the handler: starts it again when it was built anew, when it left, and, after a rest, when it gave up. A
+/// changed mapping may need other steps.
+async fn watch(host: &Host, lines: &Lines, mut changes: Changes, register: impl AsyncFn()) {
     let (mut down_since, mut dead_letters) = (None::<Instant>, 0);
     loop {
         sleep(LOOK).await;
@@ -140,6 +149,7 @@ async fn watch(host: &Host, lines: &Lines, mut changes: Changes) {
         if let Some(what) = &changed {
             lines.say(&format!("{what} has changed: starting the handler again"));
             host.terminate(0, GRACE).await.ok();
+            register().await;
         }
         let is_down = matches!(host.status(0), Some(Status::Down | Status::Exited(_)));
         if !is_down {
