@@ -43,9 +43,9 @@ transactioncurrencyid = "skip"
 "#;
 
 /// A setup that is right, until a test spoils it.
-struct Setup {
+pub(crate) struct Setup {
     settings: BTreeMap<String, String>,
-    mapping: String,
+    pub(crate) mapping: String,
     host: Value,
     source: Settings,
     target: Settings,
@@ -90,7 +90,7 @@ fn repository(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-fn good() -> Setup {
+pub(crate) fn good() -> Setup {
     let functions = ["webhook", "queue", "sweep", "status", "health"].map(|name| format!("{name}/function.json"));
     let mut setup = Setup {
         settings: BTreeMap::new(),
@@ -174,7 +174,7 @@ async fn register(base: &Base, settings: &BTreeMap<String, String>, root: &Path)
 }
 
 /// Runs `doctor` on the setup; addresses that the setup does not give are the stand-ins'.
-async fn checks(setup: Setup) -> Vec<Check> {
+pub(crate) async fn checks(setup: Setup) -> Vec<Check> {
     let folder = Folder::new();
     for (path, text) in &setup.files {
         folder.write(path, text);

@@ -46,6 +46,9 @@ pub struct Arguments {
     /// Settings [default: local.settings.json in the root, if it is there]. Variables of the environment come first
     #[arg(long, value_name = "FILE", conflicts_with = "stand_ins")]
     settings: Option<PathBuf>,
+    /// Write the stand-ins' settings there, for other commands: `doctor --settings FILE`, `parked list --settings FILE`, ...
+    #[arg(long, value_name = "FILE", requires = "stand_ins")]
+    write_settings: Option<PathBuf>,
     /// Ask callers for this key, as Azure does; else nobody is asked for any
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
@@ -76,6 +79,7 @@ async fn run(arguments: &Arguments, environment: &BTreeMap<String, String>) -> R
     let queue = QueueSettings { start: clock.now(), ..QueueSettings::default() };
     let (queues, _broker, values) = around.with_broker(&folder, queue.clone()).await?;
     let changes = folder.changes(&values);
+    let broker = values.get(surroundings::CONNECTION).cloned().unwrap_or_default();
     let lines = Arc::new(Lines::new(Arc::clone(&clock) as Arc<dyn Clock>));
     let (listener, watcher) = (Arc::clone(&lines), Arc::clone(&lines));
     let key = arguments.key.clone();
@@ -109,6 +113,9 @@ async fn run(arguments: &Arguments, environment: &BTreeMap<String, String>) -> R
             lines.say(&said);
         }
     };
+    if let Some(file) = &arguments.write_settings {
+        around.write_settings(file, &broker)?;
+    }
     // a row that somebody makes at once must raise its event
     registered().await;
     print(&welcome(&host, &around, arguments.key.as_deref()));

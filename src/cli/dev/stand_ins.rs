@@ -22,6 +22,9 @@ const SOURCE: Uuid = Uuid::from_u128(0x50c0_0000_0000_4000_8000_0000_0000_0001);
 const TARGET: Uuid = Uuid::from_u128(0x7a60_0000_0000_4000_8000_0000_0000_0002);
 /// The namespace under which the source finds the local queue.
 const NAMESPACE: &str = "local.servicebus.windows.net";
+/// The policy that may send there.
+pub(super) const SEND: &str =
+    "Endpoint=sb://local.servicebus.windows.net/;SharedAccessKeyName=dataverse-send;SharedAccessKey=bG9jYWw=";
 /// Requests that the log keeps; nobody reads it here.
 const LOG_ENTRIES_MAX: usize = 100;
 
@@ -115,8 +118,7 @@ impl StandIns {
         values: &BTreeMap<String, String>,
     ) -> anyhow::Result<Option<String>> {
         let mut values = values.clone();
-        let send = format!("Endpoint=sb://{NAMESPACE}/;SharedAccessKeyName=dataverse-send;SharedAccessKey=bG9jYWw=");
-        values.insert(registering::SEND_CONNECTION.to_owned(), send);
+        values.insert(registering::SEND_CONNECTION.to_owned(), SEND.to_owned());
         // the mapping's path is absolute here
         let mut parts = registering::open(base, &values, Path::new("."), None)?;
         let (known, _) = split(&parts.mapping);

@@ -4,6 +4,7 @@
 use super::folder::Folder;
 use super::stand_ins::{self, StandIns};
 use crate::app::compose::Base;
+use crate::app::registering;
 use crate::cli::Trouble;
 use crate::clock::Clock;
 use crate::config::settings::SETTINGS;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The setting that the queue's trigger names.
-const CONNECTION: &str = "ServiceBus";
+pub(super) const CONNECTION: &str = "ServiceBus";
 /// Its form without a secret, which comes first where both are set.
 const NAMESPACE: &str = "ServiceBus__fullyQualifiedNamespace";
 const QUEUE_DEFAULT: &str = "dataverse-events";
@@ -141,6 +142,24 @@ impl Surroundings {
         let name = self.values.get("SYNC_QUEUE").map_or(QUEUE_DEFAULT, String::as_str);
         let queue = host.queue(name).ok_or_else(|| anyhow!("no function listens to the queue {name}"))?;
         stand_ins.connect(&queue, name);
+        Ok(())
+    }
+
+    /// Writes a local.settings.json with which other commands reach all this.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(super) fn write_settings(&self, file: &Path, broker: &str) -> Result<(), Trouble> {
+        let ours = |name: &str| SETTINGS.iter().any(|setting| setting.name == name) && name != "LOG_FORMAT";
+        let mut values: BTreeMap<&str, &str> = self
+            .values
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .filter(|(name, _)| ours(name))
+            .collect();
+        values.extend([(CONNECTION, broker), (registering::SEND_CONNECTION, stand_ins::SEND)]);
+        let text = format!("{:#}\n", serde_json::json!({ "IsEncrypted": false, "Values": values }));
+        std::fs::write(file, text).with_context(|| file.display().to_string())?;
         Ok(())
     }
 
