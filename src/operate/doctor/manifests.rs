@@ -40,11 +40,16 @@ const FUNCTIONS: [Expected; 5] = [
 #[must_use]
 pub fn manifests(root: &Path, settings: QueueSettings) -> Vec<Check> {
     let mut checks = Vec::new();
+    let in_clone = FUNCTIONS.iter().all(|(function, _)| matches!(find(root, function), Some((_, false))));
+    if in_clone {
+        let remedy = "before deploying, run `dataverse-sync package`: it puts them beside host.json";
+        checks.push(Check::warn("functions", "are in functions/, as in a clone", remedy));
+    }
     for (function, expected) in FUNCTIONS {
         let name = format!("function {function}");
         checks.extend(match find(root, function) {
             None => vec![Check::fail(&name, format!("{function}/function.json is not beside host.json"), COPY)],
-            Some((path, beside)) => manifest(&name, &path, beside, expected),
+            Some((path, beside)) => manifest(&name, &path, beside || in_clone, expected),
         });
     }
     checks.extend(queue(settings));
