@@ -233,13 +233,19 @@ impl Engine {
     /// Does what the merge says, and says what the row is then.
     pub(super) async fn apply(&self, job: &Job<'_>, work: &mut Work<'_>) -> Result<(RowState, Outcome), Failure> {
         let state = if work.sent { work.claim.state.clone() } else { work.claim.state_before() };
+        if let Some(event) = self.looked_again(job, &state, work).await? {
+            return match self.job(&event, job.table, Arc::clone(&job.schema))? {
+                Ok(missing) => Box::pin(self.apply(&Job { witness: job.witness, ..missing }, work)).await,
+                Err(ignored) => Ok((state, Outcome::Ignored(ignored))),
+            };
+        }
         let version = version(&state, job.event, work.claim.arrival_ms);
         let sources = Sources { source: self.parts.source.as_ref(), mapping: &self.parts.mapping, known: &self.known };
         let mut row = RowToWrite {
             table: job.table,
             schema: &job.schema,
             row: &job.row,
-            known_id: state.target,
+            known_id: job.seen().or(state.target),
             exists: if job.differs.is_some() { job.was_there() } else { state.exists },
             tag: &self.parts.tag,
             may_create: true,
@@ -261,6 +267,10 @@ impl Engine {
             Plan::Write(columns)
                 if columns.send.is_empty() && (state.exists || job.was_there()) && job.link.is_none() =>
             {
+                if job.was_there() {
+                    let used = keys::before_write(work, job, &state, &columns.send).await;
+                    key = used.map_err(|failure| self.or_ask(job, failure))?;
+                }
                 (Done::Written(columns), Some(Applied::Unchanged))
             }
             Plan::Write(columns) if let Some(link) = &job.link => {

@@ -330,7 +330,7 @@ impl Run<'_> {
                     Some(RowRef::Key(key)) if check_key(&table.source, &key).is_err() => {
                         report.count_cannot("(row)", "key_not_at_source", row.id);
                     }
-                    Some(known) => events.push(absence(table, &round.run, &row, known, seen_at)),
+                    Some(known) => events.push(absence(table, &round.run, row.id, known, seen_at)),
                     None => report.count_cannot("(row)", "key_mapped", row.id),
                 },
                 Finding::Extra(..) => {}
