@@ -139,7 +139,7 @@ impl Engine {
     /// Applies the row as the source has it now.
     async fn apply_from_source(&self, job: &Job<'_>, work: &mut Work<'_>) -> Result<(RowState, Outcome), Failure> {
         let state = work.claim.state_before();
-        let Some(event) = self.ask_source(job, work).await? else {
+        let Some((event, hidden)) = self.ask_source(job, work).await? else {
             if is_absence(job.event) {
                 return self.apply_absence(job, &state, work).await;
             }
@@ -165,7 +165,8 @@ impl Engine {
         if !columns.is_subset(&work.claim.state.touched) {
             work.touch(&columns).await?;
         }
-        self.apply(&seen, work).await
+        let applied = self.apply(&seen, work).await?;
+        self.apply_hidden(job, &hidden, applied, work).await
     }
 
     /// Ends work without an outcome. The event is kept first (R9); then the row is given back, unless an unanswered request
@@ -359,7 +360,7 @@ impl Engine {
 
     /// Whether only the source knows what to write; without a source the plan stands (ties: arrival decides).
     fn witness_wanted(&self, job: &Job<'_>, plan: &Plan) -> Option<&'static str> {
-        if job.witness || self.parts.source.is_none() || job.link.is_some() {
+        if job.witness || job.asked || self.parts.source.is_none() || job.link.is_some() {
             return None;
         }
         let (ties, missing) = match plan {
@@ -373,7 +374,7 @@ impl Engine {
     /// A refusal that only the order of events can explain is tried with the source's values before it is anything else.
     fn or_ask(&self, job: &Job<'_>, failure: Failure) -> Failure {
         match failure {
-            Failure::OutOfOrder { reason, .. } if !job.witness && self.parts.source.is_some() => {
+            Failure::OutOfOrder { reason, .. } if !job.witness && !job.asked && self.parts.source.is_some() => {
                 tracing::info!(reason, "asking the source");
                 Failure::AskSource { reason: "refused" }
             }
