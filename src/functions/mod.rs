@@ -1,9 +1,11 @@
 //! The functions, one file each, as the folders under `functions/` name them. They see decoded requests and no socket.
 
+mod door;
 mod events;
 pub mod health;
 pub mod queue;
 pub mod reconcile;
+pub mod rows;
 pub mod status;
 pub mod sweep;
 pub mod webhook;
@@ -37,9 +39,11 @@ pub fn all(
     limits: DecodeLimits,
 ) -> Vec<Function> {
     let reconciler = running.as_ref().and_then(|running| running.reconciler.clone());
+    let mapping = running.as_ref().map(|running| Arc::clone(&running.engine.parts().mapping));
     let (watched, sweeper) = running.map(|running| (running.engine, running.sweeper)).unzip();
     vec![
-        webhook::Webhook::function(Arc::clone(engine), webhook_secrets, limits),
+        webhook::Webhook::function(Arc::clone(engine), webhook_secrets.clone(), limits),
+        rows::Rows::function(Arc::clone(engine), mapping, webhook_secrets, limits),
         queue::Queue::function(Arc::clone(engine), limits),
         status::Status::function(watched),
         sweep::Sweep::function(sweeper),
