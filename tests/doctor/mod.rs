@@ -94,7 +94,8 @@ fn repository(path: &str) -> String {
 }
 
 pub(crate) fn good() -> Setup {
-    let functions = ["webhook", "queue", "sweep", "status", "health"].map(|name| format!("{name}/function.json"));
+    let functions = ["webhook", "queue", "sweep", "health", "rows", "claims", "console", "status"]
+        .map(|name| format!("{name}/function.json"));
     let mut setup = Setup {
         settings: BTreeMap::new(),
         mapping: MAPPING.to_owned(),

@@ -2,7 +2,7 @@
 
 use super::{Setup, checks, finds, good, table};
 use dataverse_sync::operate::doctor::Check;
-use dataverse_sync::operate::doctor::Status::{self, Fail, Warn};
+use dataverse_sync::operate::doctor::Status::{self, Fail, Skipped, Warn};
 use dataverse_sync::sim::dataverse::Auth;
 use dataverse_sync::sim::dataverse::schema::{KeyStatus, Kind};
 use serde_json::json;
@@ -244,6 +244,10 @@ async fn functions_that_the_host_would_not_run_are_found() {
     finds(in_clone, (Warn, "function health", "where the host does not look", "beside host.json")).await;
     let text = |s: &mut Setup| s.manifest("queue", "\"binary\"", "\"string\"");
     finds(text, (Fail, "function queue", "dataType of the trigger is \"string\"", "copy functions/*")).await;
+    let open = |s: &mut Setup| s.manifest("console", "\"function\"", "\"anonymous\"");
+    finds(open, (Fail, "function console", "authLevel of the trigger is \"anonymous\"", "copy functions/*")).await;
+    let left_out = |s: &mut Setup| drop(s.files.remove("claims/function.json"));
+    finds(left_out, (Skipped, "function claims", "it is not deployed", "")).await;
     let unconnected = |s: &mut Setup| s.unset("ServiceBus");
     finds(unconnected, (Fail, "queue settings", "neither ServiceBus nor", "set one of them")).await;
     let few = |s: &mut Setup| s.toml("version = 1\n", "version = 1\n[limits]\ndeliveries_max = 12\n");
