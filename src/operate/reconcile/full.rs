@@ -91,11 +91,13 @@ impl Reconciler {
                 return Ok(report);
             }
         }
-        if all_rows {
-            let loaded: Vec<&Table<'_>> = tables.iter().filter_map(|(_, table)| table.as_ref().ok()).collect();
-            report.links = links::all(&run, &loaded, true).await;
-        }
+        let loaded: Vec<&Table<'_>> = tables.iter().filter_map(|(_, table)| table.as_ref().ok()).collect();
+        report.links = match all_rows {
+            true => links::all(&run, &loaded, true, unfinished.as_mut()).await,
+            false => links::not_looked_at(&run, &loaded),
+        };
         if unfinished.is_some()
+            && report.links.iter().all(|link| link.trouble.is_none())
             && let Err(error) = Unfinished::end(&self.system).await
         {
             tracing::warn!(%error, "the next full run within a day would find nothing to do");

@@ -27,6 +27,7 @@ pub mod dry;
 pub mod feed;
 pub mod full;
 mod keys;
+pub mod linked;
 pub mod links;
 pub mod lookups;
 pub mod progress;
