@@ -2,6 +2,7 @@
 
 mod apply;
 pub mod back;
+mod birth;
 mod claiming;
 pub mod compared;
 mod delete;

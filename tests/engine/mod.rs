@@ -1,5 +1,6 @@
 //! The engine against the Dataverse stand-in, in one process, on paused time.
 
+mod births;
 mod budget;
 mod crashes;
 mod deletes;
