@@ -23,6 +23,7 @@ pub mod paused;
 pub mod placeholders;
 mod refused;
 pub mod strangers;
+mod vanished;
 mod witness;
 mod work;
 mod write;

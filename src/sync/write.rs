@@ -145,6 +145,9 @@ pub(super) async fn write(
         if matches!(found, Found::Missing) && !row.may_create {
             return Ok(WriteDone { missing: true, changed, ..WriteDone::default() });
         }
+        if matches!(found, Found::Missing) && row.exists {
+            return Err(Failure::Vanished);
+        }
         let send = match &found {
             Found::Row(existing) => differing(row, &columns, existing),
             Found::Missing | Found::NotAsked => columns.clone(),
