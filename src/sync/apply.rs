@@ -1,24 +1,23 @@
 //! One claimed job: claim, merge, apply, finish.
 
 use super::claiming::Acquire;
-use super::compared::{differs_now, is_absence, is_decided, presence};
+use super::compared::{differs_now, is_absence, presence};
 use super::delete;
 use super::engine::Engine;
 use super::failure::Failure;
-use super::fuse::Fused;
 use super::job::Job;
 use super::keep::Track;
 use super::keys;
 use super::links;
 use super::lookups::Sources;
 use super::parents::Changed;
+use super::vanished;
 use super::witness::is_signal;
 use super::work::Work;
 use super::write::{RowToWrite, write};
 use crate::dataverse::client::Call;
 use crate::domain::delivery::{Channel, Delivery};
 use crate::domain::event::ChangeEvent;
-use crate::domain::mapping::Deletes;
 use crate::domain::merge::{Change, Done, Plan, advance, plan};
 use crate::domain::outcome::{Applied, Outcome};
 use crate::domain::row::RowState;
@@ -105,6 +104,7 @@ impl Engine {
             },
             sent: false,
             unsettled_until: None,
+            vanished: false,
             requests: 0,
         };
         if let Err(failure) = beside {
@@ -120,6 +120,10 @@ impl Engine {
                 Err(Failure::AskSource { .. }) => self.apply_from_source(job, &mut work).await,
                 applied => applied,
             }
+        };
+        let applied = match applied {
+            Err(Failure::Vanished) => self.apply_anew(job, &mut work).await,
+            applied => applied,
         };
         let failure = match applied {
             Ok((state, outcome)) => match work.settled().await {
@@ -137,7 +141,11 @@ impl Engine {
     }
 
     /// Applies the row as the source has it now.
-    async fn apply_from_source(&self, job: &Job<'_>, work: &mut Work<'_>) -> Result<(RowState, Outcome), Failure> {
+    pub(super) async fn apply_from_source(
+        &self,
+        job: &Job<'_>,
+        work: &mut Work<'_>,
+    ) -> Result<(RowState, Outcome), Failure> {
         let state = work.claim.state_before();
         let Some((event, hidden)) = self.ask_source(job, work).await? else {
             if is_absence(job.event) {
@@ -155,7 +163,8 @@ impl Engine {
         let event = if job.differs.is_some() { presence(event, job.event, &state) } else { event };
         let seen = match self.job(&event, job.table, Arc::clone(&job.schema))? {
             Ok(seen) if seen.partition == job.partition => {
-                let differs = differs_now(job, &seen);
+                let all = || seen.mapped.columns.keys().cloned().collect();
+                let differs = differs_now(job, &seen).map(|differs| if work.vanished { all() } else { differs });
                 Job { witness: true, differs, ..seen }
             }
             Ok(_) => return Err(Failure::never("identity_changed: the source's row has another key now")),
@@ -198,6 +207,7 @@ impl Engine {
             | Failure::Moved { .. }
             | Failure::NamesChanged
             | Failure::AskSource { .. }
+            | Failure::Vanished
             | Failure::TooLarge { .. }
             | Failure::Ledger { .. } => {}
             Failure::Never { reason } => self.note_parking(job.event, track, delivery, reason).await?,
@@ -233,12 +243,16 @@ impl Engine {
 
     /// Does what the merge says, and says what the row is then.
     pub(super) async fn apply(&self, job: &Job<'_>, work: &mut Work<'_>) -> Result<(RowState, Outcome), Failure> {
-        let state = if work.sent { work.claim.state.clone() } else { work.claim.state_before() };
+        let mut state = if work.sent { work.claim.state.clone() } else { work.claim.state_before() };
         if let Some(event) = self.looked_again(job, &state, work).await? {
             return match self.job(&event, job.table, Arc::clone(&job.schema))? {
                 Ok(missing) => Box::pin(self.apply(&Job { witness: job.witness, ..missing }, work)).await,
                 Err(ignored) => Ok((state, Outcome::Ignored(ignored))),
             };
+        }
+        if work.vanished {
+            state.exists = false;
+            state.target = state.target.filter(|_| matches!(job.row, RowRef::Id(_)));
         }
         let version = version(&state, job.event, work.claim.arrival_ms);
         let sources = Sources { source: self.parts.source.as_ref(), mapping: &self.parts.mapping, known: &self.known };
@@ -247,7 +261,7 @@ impl Engine {
             schema: &job.schema,
             row: &job.row,
             known_id: job.seen().or(state.target),
-            exists: if job.differs.is_some() { job.was_there() } else { state.exists },
+            exists: !work.vanished && if job.differs.is_some() { job.was_there() } else { state.exists },
             tag: &self.parts.tag,
             may_create: true,
             at: version.at,
@@ -310,6 +324,9 @@ impl Engine {
                 written.digest.clear();
             }
         }
+        if let (true, Done::Written(columns)) = (work.vanished, &done) {
+            vanished::forget(&mut next, columns);
+        }
         if applied.is_some() {
             next.placeholder_ms = None;
         }
@@ -333,31 +350,6 @@ impl Engine {
 }
 
 impl Engine {
-    /// Deletes the row, or sets it inactive: as far as the fuse allows.
-    async fn remove(
-        &self,
-        job: &Job<'_>,
-        work: &mut Work<'_>,
-        row: &mut RowToWrite<'_>,
-        sources: &Sources<'_>,
-    ) -> Result<Applied, Failure> {
-        let fused = Fused { mapping: &self.parts.mapping, system: self.parts.system.as_ref(), table: job.table };
-        if !work.claim.is_replay() && !is_decided(job.event) {
-            self.fuse.pass(&fused, work.clock).await?;
-        }
-        let removed = match job.table.deletes {
-            Deletes::Deactivate => {
-                row.may_create = false;
-                delete::deactivate(work, row, sources).await
-            }
-            Deletes::Delete | Deletes::Ignore => delete::delete(work, row).await,
-        };
-        if !matches!(removed, Ok(true)) {
-            self.fuse.return_one(&job.table.target);
-        }
-        Ok(if removed? && job.table.deletes == Deletes::Deactivate { Applied::Deactivated } else { Applied::Deleted })
-    }
-
     /// Whether only the source knows what to write; without a source the plan stands (ties: arrival decides).
     fn witness_wanted(&self, job: &Job<'_>, plan: &Plan) -> Option<&'static str> {
         if job.witness || job.asked || self.parts.source.is_none() || job.link.is_some() {

@@ -2,6 +2,7 @@
 
 mod apply;
 pub mod back;
+mod birth;
 mod claiming;
 pub mod compared;
 mod delete;
@@ -23,6 +24,7 @@ pub mod paused;
 pub mod placeholders;
 mod refused;
 pub mod strangers;
+mod vanished;
 mod witness;
 mod work;
 mod write;

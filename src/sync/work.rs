@@ -39,6 +39,8 @@ pub(super) struct Work<'a> {
     pub(super) sent: bool,
     /// Until when an unanswered request may take effect.
     pub(super) unsettled_until: Option<Duration>,
+    /// The row that the ledger knows was found gone: it has nothing of what was written.
+    pub(super) vanished: bool,
     /// Requests that may change the target, for the log.
     pub(super) requests: u32,
 }

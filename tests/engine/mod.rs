@@ -1,5 +1,6 @@
 //! The engine against the Dataverse stand-in, in one process, on paused time.
 
+mod births;
 mod budget;
 mod crashes;
 mod deletes;
@@ -22,6 +23,7 @@ mod reconcile;
 mod scale;
 mod strangers;
 mod types;
+mod vanished;
 mod witness;
 mod world;
 mod worlds;

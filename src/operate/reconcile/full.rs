@@ -123,7 +123,7 @@ impl Run<'_> {
         if table.refused() {
             return Err(Stopped::Refused("the table cannot be compared".to_owned()));
         }
-        let store = self.take(table).await?;
+        let store = self.take(&table.map.source).await?;
         let mended = tokio::select! {
             mended = self.mend_held(table, &store, report) => mended,
             never = self.hold(&store) => match never {},
@@ -133,7 +133,7 @@ impl Run<'_> {
     }
 
     /// Keeps the table for as long as this is asked; whether it was lost is seen when something is saved.
-    async fn hold(&self, store: &Store<'_>) -> Infallible {
+    pub(super) async fn hold(&self, store: &Store<'_>) -> Infallible {
         loop {
             tokio::time::sleep(store.renew_every()).await;
             if let Err(error) = store.keep(self.monotonic()).await {
@@ -142,19 +142,20 @@ impl Run<'_> {
         }
     }
 
-    async fn take(&self, table: &Table<'_>) -> Result<Store<'_>, Stopped> {
+    /// Takes the table or relationship of this name, and waits for another run to give it back, if nobody waits for us.
+    pub(super) async fn take(&self, name: &str) -> Result<Store<'_>, Stopped> {
         let patience = if self.deadline.is_some() { Duration::ZERO } else { BUSY_PATIENCE };
         let until = self.monotonic().saturating_add(patience);
         let hold = self.mapping().limits.lease.min(HOLD_MAX);
         loop {
-            match Store::take(&self.reconciler.system, &table.map.source, hold).await? {
+            match Store::take(&self.reconciler.system, name, hold).await? {
                 Taken::Ours(store) => return Ok(store),
                 Taken::Busy { until_ms } if self.monotonic() >= until => {
                     return Err(Stopped::Busy { until_ms: Some(until_ms) });
                 }
                 Taken::Busy { .. } if self.options.stop.is_asked() => return Err(FeedError::OutOfTime.into()),
                 Taken::Busy { .. } => {
-                    self.meter.begin(&table.map.source, WAITING, 0, None);
+                    self.meter.begin(name, WAITING, 0, None);
                     tokio::time::sleep(BUSY_PAUSE.min(hold / 4)).await;
                 }
             }

@@ -10,7 +10,7 @@ use super::read::ReadError;
 use super::report::{LinkReport, example};
 use super::rows::just_before;
 use super::run::{Run, Stopped};
-use super::saved::{LinkRound, Saved, Store, Taken, Unfinished};
+use super::saved::{LinkRound, Saved, Store, Unfinished};
 use super::table::{Table, row_event};
 use super::{dry, progress};
 use crate::chance;
@@ -194,11 +194,11 @@ fn count(seen: SeenLink, report: &mut LinkReport) -> Option<(Pair, bool)> {
 
 /// Mends, from where an interrupted run was.
 async fn mend(run: &Run<'_>, relationship: &Relationship<'_>, report: &mut LinkReport) -> Result<(), Stopped> {
-    let mut store = match Store::take(&run.reconciler.system, &state_of(relationship.name)).await? {
-        Taken::Ours(store) => store,
-        Taken::Busy { until_ms } => return Err(Stopped::Busy { until_ms: Some(until_ms) }),
+    let store = run.take(&state_of(relationship.name)).await?;
+    let mended = tokio::select! {
+        mended = mend_held(run, relationship, &store, report) => mended,
+        never = run.hold(&store) => match never {},
     };
-    let mended = mend_held(run, relationship, &mut store, report).await;
     store.release().await;
     mended
 }
@@ -206,7 +206,7 @@ async fn mend(run: &Run<'_>, relationship: &Relationship<'_>, report: &mut LinkR
 async fn mend_held(
     run: &Run<'_>,
     relationship: &Relationship<'_>,
-    store: &mut Store<'_>,
+    store: &Store<'_>,
     report: &mut LinkReport,
 ) -> Result<(), Stopped> {
     let delete_extra = run.options.delete_extra;

@@ -353,6 +353,7 @@ mod tests {
             source_keys: BTreeSet::new(),
             target_keys: BTreeSet::new(),
             page_rows: 10,
+            deletes_max: 0,
         };
         table.choose(&Mapping::default());
         assert_eq!(table.not_compared, [not_compared("new_contract", FILE)]);
