@@ -35,6 +35,7 @@ struct Inner {
     race_window: Duration,
     latency: (Duration, Duration),
     changes_kept: Duration,
+    dop_hint: u32,
     auth: Auth,
     state: Mutex<State>,
     steps: Mutex<Vec<Arc<Step>>>,
@@ -88,6 +89,7 @@ impl Environment {
             race_window: settings.race_window,
             latency: settings.latency,
             changes_kept: settings.changes_kept,
+            dop_hint: settings.dop_hint,
             auth: settings.auth,
             state: Mutex::new(state),
             steps: Mutex::default(),
@@ -286,6 +288,11 @@ impl Environment {
     /// How long a delta link is good.
     pub(super) fn changes_kept(&self) -> Duration {
         self.0.changes_kept
+    }
+
+    /// What is advised as requests at once.
+    pub(super) fn dop_hint(&self) -> u32 {
+        self.0.dop_hint
     }
 
     pub(super) fn auth(&self) -> &Auth {
