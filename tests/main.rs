@@ -19,6 +19,7 @@ mod dev;
 mod doctor;
 mod engine;
 mod governed;
+mod guides;
 mod handover;
 mod host;
 mod inbox;

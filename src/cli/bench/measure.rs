@@ -35,6 +35,13 @@ fn spent(stat: &str) -> Option<(u64, u64)> {
     Some((all.checked_sub(idle)?, all))
 }
 
+/// The most memory that a process has held so far, in KiB; `None` where the system does not tell in this way.
+pub(super) fn peak_kib(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().trim_end_matches(" kB").parse().ok()
+}
+
 /// The time that so many of a hundred are not above; sorts.
 pub(super) fn percentile(times: &mut [Duration], percent: usize) -> Duration {
     times.sort_unstable();
