@@ -50,9 +50,12 @@ pub struct BenchArgs {
     /// Handler processes
     #[arg(long, default_value_t = 1, value_parser = at_least_one)]
     instances: usize,
-    /// Messages that the host gives to one instance at once
+    /// Messages that the host gives to one instance at once, each in an invocation of its own (with --batch 1)
     #[arg(long, default_value_t = 16, value_parser = at_least_one)]
     concurrency: usize,
+    /// Messages of one invocation, one invocation at a time for each instance [default: as host.json says; with --curve 1]
+    #[arg(long, value_parser = at_least_one)]
+    batch: Option<usize>,
     /// `max_in_flight` of the handlers: calls to the target at once [default: 8; with --curve 64]
     #[arg(long)]
     max_in_flight: Option<u32>,
@@ -71,7 +74,7 @@ pub struct BenchArgs {
     /// Runs with 1 to 64 messages at once, as a table: where throughput ends, and why
     #[arg(long, conflicts_with = "scaling")]
     curve: bool,
-    /// Runs with payloads of growing size, as a table: CPU per event
+    /// Runs with payloads and batches of growing size, as a table: CPU and requests per event
     #[arg(long)]
     scaling: bool,
     /// The target: TARGET_URL and what goes with it, if `settings`
@@ -130,6 +133,16 @@ impl BenchArgs {
         self.max_in_flight.unwrap_or(IN_FLIGHT)
     }
 
+    /// Messages of one invocation.
+    fn batch(&self) -> usize {
+        self.batch.unwrap_or_else(folder::shipped_batch)
+    }
+
+    /// Messages that one instance has at once.
+    fn at_once(&self) -> usize {
+        if self.batch() > 1 { self.batch() } else { self.concurrency }
+    }
+
     fn study(&self) -> Option<Study> {
         self.curve.then_some(Study::Curve).or(self.scaling.then_some(Study::Scaling))
     }
@@ -146,12 +159,10 @@ impl BenchArgs {
             );
         }
         if let Some(study) = self.study() {
-            let scenario = match self.scenario.as_slice() {
-                [] => Scenario::NewRows,
-                [scenario] => *scenario,
-                _ => return wrong("--curve and --scaling take one scenario"),
-            };
-            return Ok(study.runs(self).into_iter().map(|arguments| (arguments, scenario)).collect());
+            if self.scenario.len() > 1 {
+                return wrong("--curve and --scaling take one scenario");
+            }
+            return Ok(study.runs(self));
         }
         let fits = |scenario: &Scenario| !self.target_by_settings() || !scenario.needs_the_stand_in();
         let all: Vec<Scenario> = match self.scenario.is_empty() {
@@ -300,6 +311,8 @@ mod tests {
         }
         let scenarios = |text: &str| parsed(text).runs().unwrap().len();
         assert_eq!((scenarios(""), scenarios("--target settings")), (7, 5));
-        assert_eq!((scenarios("--curve"), scenarios("--scaling --scenario hot-rows")), (7, 4));
+        assert_eq!((scenarios("--curve"), scenarios("--curve --scenario hot-rows")), (7, 7));
+        assert!(scenarios("--scaling") > scenarios("--scaling --scenario hot-rows"));
+        assert!(matches!(parsed("--curve --scenario races --scenario storm").runs(), Err(Trouble::Wrong(_))));
     }
 }

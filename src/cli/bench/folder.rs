@@ -2,6 +2,7 @@
 
 use super::BenchArgs;
 use anyhow::Context;
+use serde_json::{Value as Json, json};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
@@ -34,10 +35,9 @@ impl Folder {
             "version = 1\n[limits]\n{limits}max_in_flight = {max_in_flight}\n\
              [tables.{TABLE}.columns]\nexclude = [\"ownerid\", \"transactioncurrencyid\"]\n"
         );
-        let queue = include_str!("../../../functions/queue/function.json")
-            .replace("ServiceBus\"", &format!("{QUEUE_CONNECTION}\""));
+        let (host, queue) = (host(arguments.batch())?, queue(arguments.batch() > 1)?);
         let files = [
-            ("host.json", include_str!("../../../host.json")),
+            ("host.json", host.as_str()),
             ("queue/function.json", queue.as_str()),
             ("webhook/function.json", include_str!("../../../functions/webhook/function.json")),
             ("sweep/function.json", include_str!("../../../functions/sweep/function.json")),
@@ -53,6 +53,39 @@ impl Folder {
         }
         Ok(folder)
     }
+}
+
+const HOST: &str = include_str!("../../../host.json");
+const QUEUE_FUNCTION: &str = include_str!("../../../functions/queue/function.json");
+const BATCH: &str = "maxMessageBatchSize";
+
+/// Messages of one invocation as the app is shipped.
+pub(super) fn shipped_batch() -> usize {
+    if !QUEUE_FUNCTION.contains("\"many\"") {
+        return 1;
+    }
+    let host: Option<Json> = serde_json::from_str(HOST).ok();
+    let size = host.as_ref().and_then(|host| host.pointer("/extensions/serviceBus")?.get(BATCH)?.as_u64());
+    size.and_then(|size| usize::try_from(size).ok()).unwrap_or(1)
+}
+
+/// host.json with batches of at most so many messages, which are not waited for.
+fn host(batch: usize) -> anyhow::Result<String> {
+    let mut host: Json = serde_json::from_str(HOST)?;
+    let bus = host.pointer_mut("/extensions/serviceBus").and_then(Json::as_object_mut);
+    let bus = bus.context("host.json has no serviceBus")?;
+    bus.insert(BATCH.to_owned(), json!(batch));
+    bus.insert("minMessageBatchSize".to_owned(), json!(1));
+    Ok(host.to_string())
+}
+
+/// The queue's function.json, for one message or several in an invocation.
+fn queue(many: bool) -> anyhow::Result<String> {
+    let mut function: Json = serde_json::from_str(QUEUE_FUNCTION)?;
+    let trigger = function.pointer_mut("/bindings/0").and_then(Json::as_object_mut).context("no trigger")?;
+    trigger.insert("connection".to_owned(), json!(QUEUE_CONNECTION));
+    trigger.insert("cardinality".to_owned(), json!(if many { "many" } else { "one" }));
+    Ok(function.to_string())
 }
 
 /// Short times before a stand-in: what is deferred or unanswered must come to its end within the measurement. An environment

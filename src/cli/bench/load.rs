@@ -128,7 +128,8 @@ fn given(arguments: &BenchArgs, live: &Live) -> Given {
     let trial = live.trial.as_ref();
     Given {
         instances: arguments.instances,
-        concurrency: arguments.concurrency,
+        concurrency: arguments.at_once(),
+        batch: arguments.batch(),
         max_in_flight: arguments.max_in_flight(),
         payload_bytes: arguments.payload_bytes,
         target: trial
@@ -149,7 +150,7 @@ fn judged(arguments: &BenchArgs, scenario: Scenario, samples: &Samples, report: 
         at_storage: report.storage_at_once.as_ref().map(|_| mean(&samples.storage)),
         places: f64::from(arguments.max_in_flight()) * instances,
         advised: report.advice.map(|advice| f64::from(advice) * instances),
-        messages: (!scenario.posts()).then_some(arguments.concurrency as f64 * instances),
+        messages: (!scenario.posts()).then_some(arguments.at_once() as f64 * instances),
         rows: scenario.rows(report.events) as f64,
         refused: report.throttled as f64 / requests.max(1.0),
         machine: report.machine_cpu,

@@ -24,6 +24,8 @@ pub(super) struct Given {
     pub(super) instances: usize,
     /// Messages at once for each of them.
     pub(super) concurrency: usize,
+    /// Messages of one invocation.
+    pub(super) batch: usize,
     /// Calls to the target at once of each.
     pub(super) max_in_flight: u32,
     /// Length of the text in each event.

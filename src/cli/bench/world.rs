@@ -216,7 +216,7 @@ fn host(
         environment,
         keys: FunctionKeys { host: vec![KEY.to_owned()], ..FunctionKeys::default() },
         queue: QueueSettings { redelivery_delay: Duration::from_millis(20), ..QueueSettings::default() },
-        concurrent_calls_max: Some(arguments.concurrency),
+        concurrent_calls_max: Some(arguments.at_once()),
         timers: Timers::Every(SWEEP),
         shield: true,
         log: Log::listening(move |line| {
