@@ -91,7 +91,8 @@ fn repository(path: &str) -> String {
 }
 
 pub(crate) fn good() -> Setup {
-    let functions = ["webhook", "queue", "sweep", "status", "health"].map(|name| format!("{name}/function.json"));
+    let functions = ["webhook", "queue", "sweep", "health", "rows", "claims", "console", "status"]
+        .map(|name| format!("{name}/function.json"));
     let mut setup = Setup {
         settings: BTreeMap::new(),
         mapping: MAPPING.to_owned(),
@@ -256,7 +257,7 @@ async fn finds(plant: impl FnOnce(&mut Setup), expected: Expected) {
     }
 }
 
-use Status::{Fail, Warn};
+use Status::{Fail, Skipped, Warn};
 
 #[tokio::test]
 async fn a_good_setup_is_all_ok() {
@@ -571,6 +572,10 @@ async fn functions_that_the_host_would_not_run_are_found() {
     finds(in_clone, (Warn, "function health", "where the host does not look", "beside host.json")).await;
     let text = |s: &mut Setup| s.manifest("queue", "\"binary\"", "\"string\"");
     finds(text, (Fail, "function queue", "dataType of the trigger is \"string\"", "copy functions/*")).await;
+    let open = |s: &mut Setup| s.manifest("console", "\"function\"", "\"anonymous\"");
+    finds(open, (Fail, "function console", "authLevel of the trigger is \"anonymous\"", "copy functions/*")).await;
+    let left_out = |s: &mut Setup| drop(s.files.remove("claims/function.json"));
+    finds(left_out, (Skipped, "function claims", "it is not deployed", "")).await;
     let unconnected = |s: &mut Setup| s.unset("ServiceBus");
     finds(unconnected, (Fail, "queue settings", "neither ServiceBus nor", "set one of them")).await;
     let few = |s: &mut Setup| s.toml("version = 1\n", "version = 1\n[limits]\ndeliveries_max = 12\n");

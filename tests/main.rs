@@ -18,6 +18,7 @@ mod demo;
 mod dev;
 mod doctor;
 mod engine;
+mod functions;
 mod governed;
 mod guides;
 mod handover;
