@@ -106,7 +106,12 @@ fn left(table: &TableReport) -> String {
 
 fn link_text(link: &LinkReport) -> String {
     let pair = |(first, second): &(uuid::Uuid, uuid::Uuid)| format!("{first} - {second}");
-    let mut text = format!("{} (many-to-many)\n", link.relationship);
+    let resumed = if link.resumed { ", the rest of an earlier run" } else { "" };
+    let mut text = format!("{} (many-to-many{resumed})\n", link.relationship);
+    if let Some(why) = &link.not_compared {
+        line(&mut text, "not compared", why);
+        return text;
+    }
     line(&mut text, "links", format!("source {}, target {}", link.source_links, link.target_links));
     let shown: Vec<String> = link.missing_examples.iter().map(pair).collect();
     line(&mut text, "missing", numbers(link.missing, &shown));

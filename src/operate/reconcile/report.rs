@@ -152,6 +152,12 @@ pub struct Cannot {
 pub struct LinkReport {
     /// Its schema name.
     pub relationship: String,
+    /// Why it was not looked at: a word, then what it means.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_compared: Option<String>,
+    /// It went on where an earlier run had stopped: the numbers are those of this part.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub resumed: bool,
     /// Links there.
     pub source_links: u64,
     /// Links there.

@@ -79,6 +79,7 @@ impl Environment {
             team: state.guid(),
             base_currency: state.guid(),
             privileges_lacking: settings.privileges_lacking,
+            sorts_as_text: settings.sorts_as_text,
             schema: settings.schema,
         };
         furnish::furnish(&mut state, &world);

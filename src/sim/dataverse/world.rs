@@ -69,6 +69,8 @@ pub struct Settings {
     pub changes_kept: Duration,
     /// Privileges that the application user lacks, like `prvWriteAccount`.
     pub privileges_lacking: BTreeSet<String>,
+    /// Rows come in the order of their ids as text, and not as SQL Server sorts GUIDs: nobody documents which.
+    pub sorts_as_text: bool,
     /// The tables.
     pub schema: Schema,
 }
@@ -91,6 +93,7 @@ impl Settings {
             log_entries_max: 1_000,
             changes_kept: Duration::from_secs(7 * 86_400),
             privileges_lacking: BTreeSet::new(),
+            sorts_as_text: false,
             schema,
         }
     }
@@ -117,6 +120,8 @@ pub struct World {
     pub base_currency: Uuid,
     /// Privileges that the application user lacks.
     pub privileges_lacking: BTreeSet<String>,
+    /// Whether rows come in the order of their ids as text.
+    pub sorts_as_text: bool,
 }
 
 /// Somebody who acts.
