@@ -18,6 +18,7 @@ mod dev;
 mod doctor;
 mod engine;
 mod functions;
+mod guides;
 mod handover;
 mod host;
 mod inbox;

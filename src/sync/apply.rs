@@ -1,7 +1,7 @@
 //! One claimed job: claim, merge, apply, finish.
 
 use super::claiming::Acquire;
-use super::compared::{differs_now, is_absence, presence};
+use super::compared::{differs_now, is_absence, is_decided, presence};
 use super::delete;
 use super::engine::Engine;
 use super::failure::Failure;
@@ -331,7 +331,7 @@ impl Engine {
         sources: &Sources<'_>,
     ) -> Result<Applied, Failure> {
         let fused = Fused { mapping: &self.parts.mapping, system: self.parts.system.as_ref(), table: job.table };
-        if !work.claim.is_replay() {
+        if !work.claim.is_replay() && !is_decided(job.event) {
             self.fuse.pass(&fused, work.clock).await?;
         }
         let removed = match job.table.deletes {

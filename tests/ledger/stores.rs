@@ -3,12 +3,11 @@
 use super::cases::{Damage, World};
 use super::{cases, flows, owed, parked, purge, system};
 use crate::support::azurite::Azurite;
-use dataverse_sync::clock::SystemClock;
+use crate::support::table::{client, connection};
 use dataverse_sync::ledger::memory::MemoryStore;
 use dataverse_sync::ledger::table::{TableStore, key, partition_key};
-use dataverse_sync::outbound::reqwest::ReqwestTransport;
 use dataverse_sync::sim;
-use dataverse_sync::tables::{Auth, Connection, Entity, Proof, TableClient, TableLimits, When};
+use dataverse_sync::tables::{Entity, When};
 use std::sync::Arc;
 
 fn memory() -> World {
@@ -21,24 +20,9 @@ fn memory() -> World {
     World::new(store, damage)
 }
 
-/// A ledger in a table at this endpoint; `guard` lives as long as the world does.
-fn table(endpoint: &str, name: &str, guard: impl Send + Sync + 'static) -> World {
-    let text = format!(
-        "AccountName={};AccountKey={};TableEndpoint={endpoint}",
-        sim::tables::DEVELOPMENT_ACCOUNT,
-        sim::tables::DEVELOPMENT_KEY
-    );
-    let connection = Connection::parse(&text).unwrap();
-    let Proof::SharedKey(shared_key) = connection.proof else { panic!("no shared key") };
-    let client = TableClient::new(
-        &connection.endpoint,
-        name,
-        Auth::SharedKey(shared_key),
-        Arc::new(ReqwestTransport::default()),
-        Arc::new(SystemClock::default()),
-        TableLimits::default(),
-    )
-    .unwrap();
+/// A ledger in a table behind this connection; `guard` lives as long as the world does.
+fn table(connection: &str, name: &str, guard: impl Send + Sync + 'static) -> World {
+    let client = client(connection, name);
     let (damaged, guard) = (client.clone(), Arc::new(guard));
     let damage: Damage = Arc::new(move |partition, record, text| {
         let (damaged, _guard) = (damaged.clone(), Arc::clone(&guard));
@@ -52,18 +36,18 @@ fn table(endpoint: &str, name: &str, guard: impl Send + Sync + 'static) -> World
 
 async fn stand_in() -> World {
     let server = sim::tables::serve(sim::tables::TableService::new(sim::tables::Settings::default()), 0).await.unwrap();
-    table(&format!("{}/{}", server.url(), sim::tables::DEVELOPMENT_ACCOUNT), "conformance", server)
+    table(&connection(&server.url()), "conformance", server)
 }
 
 fn azurite() -> World {
     let azurite = Azurite::shared();
-    table(&azurite.endpoint(), "conformance", azurite)
+    table(&azurite.connection(), "conformance", azurite)
 }
 
 /// A table of its own, for cases that look at all of it.
 fn azurite_alone() -> World {
     let azurite = Azurite::shared();
-    table(&azurite.endpoint(), &format!("alone{}", uuid::Uuid::new_v4().simple()), azurite)
+    table(&azurite.connection(), &format!("alone{}", uuid::Uuid::new_v4().simple()), azurite)
 }
 
 /// One test per case and store.

@@ -165,7 +165,7 @@ fn stamp(columns: &mut Columns) -> (Stamp, i64) {
 }
 
 fn of_comparison(differs: BTreeSet<String>, missing: bool) -> Origin {
-    Origin { comparison: Some(Comparison { differs, missing }), ..Origin::default() }
+    Origin { comparison: Some(Comparison { differs, missing, ..Comparison::default() }), ..Origin::default() }
 }
 
 fn event_id(run: &str, table: &str, id: Uuid, version: &str) -> EventId {
@@ -186,6 +186,15 @@ pub fn absence(table: &Table<'_>, run: &str, target: &TargetRow, row: RowRef, se
         origin: of_comparison(BTreeSet::new(), true),
         ..event
     }
+}
+
+/// The same, by a person's decision: the fuse against mass deletes does not hold it up.
+#[must_use]
+pub(super) fn decided(mut absence: ChangeEvent) -> ChangeEvent {
+    if let Some(comparison) = &mut absence.origin.comparison {
+        comparison.decided = true;
+    }
+    absence
 }
 
 /// A second before what was seen: whatever happens after it is newer, whatever the resolution of its time.
