@@ -91,7 +91,7 @@ fn repository(path: &str) -> String {
 }
 
 pub(crate) fn good() -> Setup {
-    let functions = ["webhook", "queue", "sweep", "status", "health", "rows", "claims", "console"]
+    let functions = ["webhook", "queue", "sweep", "health", "rows", "claims", "console", "status"]
         .map(|name| format!("{name}/function.json"));
     let mut setup = Setup {
         settings: BTreeMap::new(),
