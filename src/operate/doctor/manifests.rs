@@ -18,7 +18,7 @@ pub struct QueueSettings {
 /// A manifest: its function, and what its trigger must say.
 type Expected = (&'static str, &'static [(&'static str, &'static str)]);
 
-const FUNCTIONS: [Expected; 5] = [
+const FUNCTIONS: [Expected; 4] = [
     ("webhook", &[("type", "httpTrigger"), ("route", "webhook")]),
     (
         "queue",
@@ -32,7 +32,6 @@ const FUNCTIONS: [Expected; 5] = [
     ),
     // without it nothing that was deferred is ever tried again
     ("sweep", &[("type", "timerTrigger"), ("name", "timer")]),
-    ("status", &[("type", "httpTrigger"), ("route", "status")]),
     ("health", &[("type", "httpTrigger"), ("route", "health")]),
 ];
 
@@ -47,18 +46,23 @@ const OPTIONAL: [Expected; 3] = [
 #[must_use]
 pub fn manifests(root: &Path, settings: QueueSettings) -> Vec<Check> {
     let mut checks = Vec::new();
+    let in_clone = FUNCTIONS.iter().all(|(function, _)| matches!(find(root, function), Some((_, false))));
+    if in_clone {
+        let remedy = "before deploying, run `dataverse-sync package`: it puts them beside host.json";
+        checks.push(Check::warn("functions", "are in functions/, as in a clone", remedy));
+    }
     for (function, expected) in FUNCTIONS {
         let name = format!("function {function}");
         checks.extend(match find(root, function) {
             None => vec![Check::fail(&name, format!("{function}/function.json is not beside host.json"), COPY)],
-            Some((path, beside)) => manifest(&name, &path, beside, expected),
+            Some((path, beside)) => manifest(&name, &path, beside || in_clone, expected),
         });
     }
     for (function, expected) in OPTIONAL {
         let name = format!("function {function}");
         checks.extend(match find(root, function) {
             None => vec![Check::skipped(name, format!("{function}/function.json is not there: it is not deployed"))],
-            Some((path, beside)) => manifest(&name, &path, beside, expected),
+            Some((path, beside)) => manifest(&name, &path, beside || in_clone, expected),
         });
     }
     checks.extend(queue(settings));
