@@ -6,7 +6,7 @@ use super::delete;
 use super::engine::Engine;
 use super::failure::Failure;
 use super::job::Job;
-use super::keep::Track;
+use super::keep::{Track, words};
 use super::keys;
 use super::links;
 use super::lookups::Sources;
@@ -59,8 +59,8 @@ impl Engine {
         if !track.whole {
             track.partition = Some(partition.to_owned());
         }
-        self.way_is_open(delivery, deadline).await?;
-        let _turn = self.locks.turn(partition, parts.clock.as_ref(), deadline).await?;
+        self.way_is_open(delivery, deadline, track).await?;
+        let (_turn, mut reserved) = self.turn_and_place(partition, delivery, deadline, track).await?;
         // a link says all there is to say about it
         let signal = job.link.is_none() && (is_signal(job.table, job.event) || is_absence(job.event));
         let touches = |state: &RowState, arrival_ms: i64| {
@@ -78,7 +78,7 @@ impl Engine {
             _ => limits.duplicate_wait,
         };
         let acquire = Acquire { ledger: &parts.ledger, clock, limits, deadline, duplicate_wait };
-        let claim = acquire.claim(partition, job.event, delivery.arrival_ms, &touches);
+        let claim = acquire.claim_with(&mut reserved, partition, job.event, delivery.arrival_ms, &touches);
         let (claim, beside) =
             futures_util::future::join(claim, self.owe_beside(job.event, track, delivery, deadline)).await;
         if let Ok(Some(slip)) = &beside {
@@ -97,6 +97,7 @@ impl Engine {
             limits,
             deadline,
             patient: self.is_patient(delivery),
+            reserved,
             traces: Call {
                 correlation: job.event.origin.correlation.clone(),
                 traceparent: delivery.traceparent.clone(),
@@ -386,13 +387,5 @@ fn change<'a>(version: &'a Version, job: &'a Job<'_>) -> Change<'a> {
         image: &job.mapped.image,
         witness: job.witness,
         differs: job.differs.as_ref(),
-    }
-}
-
-/// `applied: created`, for the detail of a duplicate.
-pub(super) fn words(outcome: &Outcome) -> String {
-    match outcome.detail() {
-        "" => outcome.name().to_owned(),
-        detail => format!("{}: {detail}", outcome.name()),
     }
 }

@@ -21,6 +21,7 @@ mod queue;
 mod race;
 mod reconcile;
 mod scale;
+mod storm;
 mod strangers;
 mod types;
 mod vanished;
