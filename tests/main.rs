@@ -10,6 +10,7 @@
     reason = "a test may fail loudly, helpers outside #[test] functions included"
 )]
 
+mod bench;
 mod cli;
 mod counted;
 mod dataverse_client;
@@ -17,6 +18,9 @@ mod demo;
 mod dev;
 mod doctor;
 mod engine;
+mod functions;
+mod governed;
+mod guides;
 mod handover;
 mod host;
 mod inbox;

@@ -13,6 +13,7 @@ use crate::domain::mapping::{Limits, Mapping};
 use crate::identity::{Credential, IdentityError, TokenLimits, TokenSource};
 use crate::inbox::Inbox;
 use crate::ledger::claim::{Ledger, LedgerLimits};
+use crate::ledger::flow::{FlowStore, Flows};
 use crate::ledger::memory::MemoryStore;
 use crate::ledger::purge::Expiring;
 use crate::ledger::store::Store;
@@ -85,6 +86,8 @@ pub struct Records {
     pub states: Arc<dyn StateStore>,
     /// What is forgotten with time.
     pub expiring: Arc<dyn Expiring>,
+    /// Claims on ids.
+    pub flows: Arc<dyn FlowStore>,
 }
 
 impl Records {
@@ -99,8 +102,19 @@ impl Records {
         })
     }
 
-    fn on<S: Store + StateStore + Expiring + 'static>(store: Arc<S>) -> Self {
-        Self { claims: Arc::<S>::clone(&store), states: Arc::<S>::clone(&store), expiring: store }
+    fn on<S: Store + StateStore + Expiring + FlowStore + 'static>(store: Arc<S>) -> Self {
+        Self {
+            claims: Arc::<S>::clone(&store),
+            states: Arc::<S>::clone(&store),
+            expiring: Arc::<S>::clone(&store),
+            flows: store,
+        }
+    }
+
+    /// Claims on ids; `clock_skew` is how far clocks may differ.
+    #[must_use]
+    pub fn flows(&self, base: &Base, clock_skew: Duration) -> Flows {
+        Flows::new(Arc::clone(&self.flows), Arc::clone(&base.clock), clock_skew)
     }
 
     /// Leases with a name and small states; `clock_skew` is how far clocks may differ.
@@ -216,7 +230,11 @@ pub fn table_store(base: &Base, settings: &Settings) -> anyhow::Result<TableStor
     Ok(TableStore::new(table))
 }
 
-fn table(base: &Base, settings: &Settings, name: &str) -> anyhow::Result<TableClient> {
+/// One of the tables of ledger and inbox.
+///
+/// # Errors
+/// A connection that cannot be used, or a ledger in memory.
+pub(super) fn table(base: &Base, settings: &Settings, name: &str) -> anyhow::Result<TableClient> {
     let LedgerStore::Table(connection) = &settings.ledger.store else {
         anyhow::bail!("the ledger is in memory");
     };
@@ -257,18 +275,31 @@ pub fn environment(
     limits: &Limits,
 ) -> anyhow::Result<Environment> {
     let url = EnvironmentUrl::parse(&settings.url)?;
-    let authorize: Arc<dyn Authorize> = match credential(settings, identity)? {
-        None => Arc::new(NoToken),
-        Some(credential) => {
-            Arc::new(EnvironmentTokens { tokens: tokens(base, credential), resource: url.origin().to_owned() })
-        }
-    };
+    let authorize = authorize(base, settings, identity, &url)?;
     let in_flight = u32::try_from(limits.max_in_flight).unwrap_or(u32::MAX);
     let gate = Gate::of(url.host(), Arc::clone(&base.clock), in_flight, limits.request_timeout);
     let transport = Gated::new(Arc::clone(&base.transport), gate.clone(), Arc::clone(&base.clock));
     let client_limits = ClientLimits { request_timeout: limits.request_timeout, ..ClientLimits::default() };
     let client = Dataverse::new(url, authorize, Arc::new(transport), Arc::clone(&base.clock), client_limits);
     Ok(Environment::new(client, gate))
+}
+
+/// What hands out an environment's tokens.
+///
+/// # Errors
+/// A credential that cannot be used.
+pub(super) fn authorize(
+    base: &Base,
+    settings: &EnvironmentSettings,
+    identity: &IdentitySettings,
+    url: &EnvironmentUrl,
+) -> anyhow::Result<Arc<dyn Authorize>> {
+    Ok(match credential(settings, identity)? {
+        None => Arc::new(NoToken),
+        Some(credential) => {
+            Arc::new(EnvironmentTokens { tokens: tokens(base, credential), resource: url.origin().to_owned() })
+        }
+    })
 }
 
 fn credential(settings: &EnvironmentSettings, identity: &IdentitySettings) -> anyhow::Result<Option<Credential>> {

@@ -15,8 +15,10 @@
 //! owner's own repeated taking included, so that of two rows that decide at the same moment one fails and decides anew.
 //!
 //! **Crashes.** A pointer without a finished write is harmless: its row counts as not having the key unless its claim
-//! noted key columns as touched, and then the event that did that is owed and comes back. Pointers are never removed
-//! (about 200 bytes per key value that was ever used).
+//! noted key columns as touched, and then the event that did that is owed and comes back. A row that lets a key
+//! go marks its pointer, which the purge removes when it is as old as tombstones become (`ledger::purge`): until then an
+//! event by the old key is told that the row has another one (`key_changed`), after that the key is nobody's. A worker
+//! that dies before it marks leaves a pointer of about 200 bytes for ever.
 //!
 //! A row once found by key is written and deleted by the target's GUID from then on, so the key need not be known again.
 
@@ -30,6 +32,7 @@ use crate::domain::mapping::{Identity, TableMap};
 use crate::domain::partition::Partition;
 use crate::domain::row::RowState;
 use crate::domain::value::{Columns, RowRef, Value};
+use crate::ledger::claim::Ledger;
 use std::time::Duration;
 
 /// Partitions that one event may be led through: from its own to its home, and once more if that moved meanwhile.
@@ -55,7 +58,7 @@ pub(super) fn not_told(table: &str, missing: &[String]) -> String {
 }
 
 /// Whose a key value is.
-enum Right {
+pub(super) enum Right {
     Ours(String),
     Others(String),
 }
@@ -74,7 +77,9 @@ pub(super) async fn before_write(
     }
     check_named(job, state)?;
     let changes = columns.iter().any(|column| send.contains_key(column));
-    if state.target.is_some() && !changes {
+    // a comparison has seen which key the row has: its row is learnt with it
+    let seen = job.was_there() && named(job).is_some();
+    if state.target.is_some() && !changes && !seen {
         return Ok(state.key.clone());
     }
     if state.target.is_some() && columns.iter().any(|column| send.get(column) == Some(&Value::Null)) {
@@ -83,16 +88,26 @@ pub(super) async fn before_write(
     let Some(parts) = after(job, columns, send) else { return Err(unknown(job, columns)) };
     match right(work, job, state, &parts).await? {
         Right::Ours(key) => Ok(Some(key)),
-        Right::Others(key) => {
-            work.claim.waits_for(&key);
-            let reason = format!(
-                "key_taken: another row of {} has this key; its delete or its new key must come first (are deletes \
-                 registered, and is the key unique in the source?)",
-                job.schema.name
-            );
-            Err(Failure::OutOfOrder { reason, after: LATER })
-        }
+        Right::Others(key) => Err(taken(work, job, &key)),
     }
+}
+
+/// The event waits for the key.
+pub(super) fn taken(work: &mut Work<'_>, job: &Job<'_>, key: &str) -> Failure {
+    work.claim.waits_for(key);
+    let reason = format!(
+        "key_taken: another row of {} has this key; its delete or its new key must come first (are deletes \
+         registered, and is the key unique in the source?)",
+        job.schema.name
+    );
+    Failure::OutOfOrder { reason, after: LATER }
+}
+
+/// The partition of the key that a comparison's row has, in a table known by key.
+pub(super) fn partition_of(job: &Job<'_>) -> Option<String> {
+    let by_key = matches!(job.table.identity, Identity::Key(_)) && job.link.is_none();
+    let row = named(job).filter(|_| by_key).map(|parts| RowRef::Key(parts.clone()))?;
+    Some(Partition::of(&job.schema.name, &row).key().to_owned())
 }
 
 /// Whether there is a row of ours to delete. A key value that another row has is none of ours.
@@ -156,7 +171,12 @@ fn check_named(job: &Job<'_>, state: &RowState) -> Result<(), Failure> {
 }
 
 /// Takes the key value for the row that is being worked on, unless it is another's.
-async fn right(work: &mut Work<'_>, job: &Job<'_>, state: &RowState, parts: &KeyParts) -> Result<Right, Failure> {
+pub(super) async fn right(
+    work: &mut Work<'_>,
+    job: &Job<'_>,
+    state: &RowState,
+    parts: &KeyParts,
+) -> Result<Right, Failure> {
     let key = Partition::of(&job.schema.name, &RowRef::Key(parts.clone())).key().to_owned();
     let home = work.claim.partition.clone();
     if key == home || state.key.as_deref() == Some(&key) {
@@ -198,6 +218,14 @@ async fn has_let_go(work: &Work<'_>, job: &Job<'_>, owner: &str, key: &str) -> R
     let state = &stored.record.state;
     let unsure = columns.iter().any(|column| state.touched.contains(column));
     Ok(!unsure && state.key.as_deref() != Some(key))
+}
+
+/// Marks the pointer of a key that the row does not have any more since its work was finished. Nothing depends on it.
+pub(super) async fn note_let_go(ledger: &Ledger, home: &str, before: Option<String>, after: Option<&str>) {
+    let Some(before) = before.filter(|before| Some(before.as_str()) != after && before != home) else { return };
+    if let Err(error) = ledger.note_let_go(&before, home).await {
+        tracing::debug!(%error, "the pointer of an old key value stays for ever");
+    }
 }
 
 fn busy() -> Failure {
