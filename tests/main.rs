@@ -17,6 +17,7 @@ mod demo;
 mod dev;
 mod doctor;
 mod engine;
+mod guides;
 mod handover;
 mod host;
 mod inbox;

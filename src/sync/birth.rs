@@ -56,6 +56,7 @@ mod tests {
             elastic: false,
             external: false,
             files: BTreeSet::new(),
+            secured: BTreeSet::new(),
         };
         let check = |schema: &TableSchema, given: &[(&str, Value)], expected: &[&str]| {
             let given: Columns = given.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();

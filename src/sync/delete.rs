@@ -1,5 +1,6 @@
 //! Deleting a row, setting it inactive, and clearing what a late delete took away.
 
+use super::compared::is_decided;
 use super::engine::Engine;
 use super::failure::Failure;
 use super::fuse::Fused;
@@ -30,7 +31,7 @@ impl Engine {
         sources: &Sources<'_>,
     ) -> Result<Applied, Failure> {
         let fused = Fused { mapping: &self.parts.mapping, system: self.parts.system.as_ref(), table: job.table };
-        if !work.claim.is_replay() {
+        if !work.claim.is_replay() && !is_decided(job.event) {
             self.fuse.pass(&fused, work.clock).await?;
         }
         let removed = match job.table.deletes {

@@ -18,7 +18,7 @@ pub struct QueueSettings {
 /// A manifest: its function, and what its trigger must say.
 type Expected = (&'static str, &'static [(&'static str, &'static str)]);
 
-const FUNCTIONS: [Expected; 3] = [
+const FUNCTIONS: [Expected; 5] = [
     ("webhook", &[("type", "httpTrigger"), ("route", "webhook")]),
     (
         "queue",
@@ -30,6 +30,9 @@ const FUNCTIONS: [Expected; 3] = [
             ("dataType", "binary"),
         ],
     ),
+    // without it nothing that was deferred is ever tried again
+    ("sweep", &[("type", "timerTrigger"), ("name", "timer")]),
+    ("status", &[("type", "httpTrigger"), ("route", "status")]),
     ("health", &[("type", "httpTrigger"), ("route", "health")]),
 ];
 
