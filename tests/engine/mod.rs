@@ -23,6 +23,7 @@ mod reconcile;
 mod scale;
 mod strangers;
 mod types;
+mod unique;
 mod vanished;
 mod witness;
 mod world;
