@@ -203,6 +203,7 @@ impl Engine {
         if matches!(failure, Failure::IdReused) {
             return self.keep_impostor(inbox, event, track, delivery).await;
         }
+        let is_first = self.owe_waiting(inbox, event, track, delivery).await?;
         let entry = self.entry(event, track, delivery, Duration::ZERO, "");
         match self.parts.ledger.owe(&entry.partition, event, delivery.arrival_ms).await? {
             Owed::Known { outcome: Some(outcome), .. } => return Ok(Outcome::Duplicate(super::apply::words(&outcome))),
@@ -216,13 +217,40 @@ impl Engine {
         }
         if let Some(Outcome::Parked { reason }) = &track.kept {
             match self.parts.ledger.park_event(&entry.partition, &entry.event_key, reason).await? {
-                Parking::Parked | Parking::Missing => {}
+                Parking::Parked | Parking::Missing => {
+                    if let Some((slip, _)) = track.slip.as_ref().filter(|_| is_first)
+                        && let Err(error) = inbox.settle(slip).await
+                    {
+                        tracing::debug!(%error, "the entry of a parked event stays until it is due");
+                    }
+                }
                 Parking::Done(outcome) => return Ok(Outcome::Duplicate(super::apply::words(&outcome))),
                 // somebody works on it: whatever comes of that is said there
                 Parking::Busy { .. } => return Err(failure),
             }
         }
         track.kept.take().ok_or(failure)
+    }
+
+    /// The entry of an event whose row is not known comes before its record, and once more after it. If the inbox cannot be
+    /// written, nothing was; else the record, which no delivery looks at again once the row is known, would be owed for
+    /// ever. The first entry is due when this delivery cannot write the record any more, so nobody settles it too early.
+    /// Whether there is such an entry now.
+    async fn owe_waiting(
+        &self,
+        inbox: &Inbox,
+        event: &ChangeEvent,
+        track: &mut Track,
+        delivery: &Delivery,
+    ) -> Result<bool, Failure> {
+        if track.partition.is_some() || track.slip.is_some() {
+            return Ok(false);
+        }
+        let limits = &self.parts.mapping.limits;
+        let after = limits.lease + limits.clock_skew + ABANDONED_AFTER;
+        let entry = self.entry(event, track, delivery, after, "row_unknown");
+        track.slip = Some((inbox.owe(&entry).await.map_err(unkept)?, entry));
+        Ok(true)
     }
 
     /// The same id with other content: kept as it came, beside the event whose id it uses.
