@@ -24,7 +24,7 @@ use crate::domain::outcome::{Applied, Outcome};
 use crate::domain::row::RowState;
 use crate::domain::value::{RowRef, Value};
 use crate::domain::version::Version;
-use crate::ledger::claim::Finished;
+use crate::ledger::claim::{Claim, Finished};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,24 +89,7 @@ impl Engine {
             Ok(claim) => claim,
             Err(before) => return Ok(Outcome::Duplicate(words(&before))),
         };
-        let mut work = Work {
-            claim: &mut claim,
-            ledger: &parts.ledger,
-            inbox: parts.inbox.as_ref(),
-            target: &parts.target,
-            clock,
-            limits,
-            deadline,
-            patient: self.is_patient(delivery),
-            traces: Call {
-                correlation: job.event.origin.correlation.clone(),
-                traceparent: delivery.traceparent.clone(),
-                ..Call::default()
-            },
-            sent: false,
-            unsettled_until: None,
-            requests: 0,
-        };
+        let mut work = self.begin(&mut claim, job.event, delivery, deadline);
         if let Err(failure) = beside {
             return self.leave(job, delivery, track, work, failure).await;
         }
@@ -134,6 +117,34 @@ impl Engine {
             Err(failure) => failure,
         };
         self.leave(job, delivery, track, work, failure).await
+    }
+
+    /// Work on a row that was just claimed.
+    pub(super) fn begin<'a>(
+        &'a self,
+        claim: &'a mut Claim,
+        event: &ChangeEvent,
+        delivery: &Delivery,
+        deadline: Duration,
+    ) -> Work<'a> {
+        Work {
+            claim,
+            ledger: &self.parts.ledger,
+            inbox: self.parts.inbox.as_ref(),
+            target: &self.parts.target,
+            clock: self.parts.clock.as_ref(),
+            limits: &self.parts.mapping.limits,
+            deadline,
+            patient: self.is_patient(delivery),
+            traces: Call {
+                correlation: event.origin.correlation.clone(),
+                traceparent: delivery.traceparent.clone(),
+                ..Call::default()
+            },
+            sent: false,
+            unsettled_until: None,
+            requests: 0,
+        }
     }
 
     /// Applies the row as the source has it now.
@@ -244,6 +255,7 @@ impl Engine {
             tag: &self.parts.tag,
             may_create: true,
             at: version.at,
+            folded: None,
         };
         let mut changed = Changed::default();
         let mut key = state.key.clone();
@@ -293,12 +305,7 @@ impl Engine {
         };
         let mut next = advance(&state, &version, &done, &job.groups);
         next.scale = state.version_of(&job.event.stamp, job.event.operation.rank(), 0, "").1;
-        // what was left out is not known to be in the target, so it is never taken as equal
-        for column in &changed.omitted {
-            if let Some(written) = next.columns.get_mut(column) {
-                written.digest.clear();
-            }
-        }
+        changed.forget_omitted(&mut next);
         if applied.is_some() {
             next.placeholder_ms = None;
         }
@@ -307,13 +314,9 @@ impl Engine {
             (Some(Applied::Deleted), RowRef::Id(id)) => self.known.forget(&job.schema.name, *id),
             (Some(Applied::Deleted), RowRef::Key(_)) => {}
             (Some(_), _) => {
-                next.exists = true;
                 // a row that is only set inactive lets its key go: whoever gets that in the source takes the row over
-                (next.key, next.wanted) = (key.filter(|_| applied != Some(Applied::Deactivated)), None);
-                next.target = row.known_id.or(match &job.row {
-                    RowRef::Id(id) => Some(*id),
-                    RowRef::Key(_) => state.target,
-                });
+                let key = key.filter(|_| applied != Some(Applied::Deactivated));
+                job.is_there(&mut next, row.known_id.or(state.target), key);
                 next.target_etag.clone_from(&work.claim.state.target_etag);
             }
         }
@@ -376,7 +379,7 @@ pub(super) fn version(state: &RowState, event: &ChangeEvent, arrival_ms: i64) ->
     state.version_of(&event.stamp, event.operation.rank(), arrival_ms, &event.id.fingerprint()).0
 }
 
-fn change<'a>(version: &'a Version, job: &'a Job<'_>) -> Change<'a> {
+pub(super) fn change<'a>(version: &'a Version, job: &'a Job<'_>) -> Change<'a> {
     Change {
         version,
         columns: &job.mapped.columns,

@@ -100,7 +100,7 @@ async fn one(
         None | Some(LookupRule::Ensure | LookupRule::Skip | LookupRule::Park) => {}
     }
     if let Some(parent) = sources.mapping.by_target(&reference.table).filter(|parent| parent.identity != Identity::Id) {
-        let found = known_by_key(work, row, parent, id, sources).await?;
+        let found = known_by_key(work, row.at(name), parent, id, sources).await?;
         return match (found, rule) {
             (Keyed::Is(target), _) => Ok(to(target)),
             (Keyed::Deleted, _) => Ok(Resolved::Cleared),
@@ -148,7 +148,7 @@ fn not_there(row: &RowToWrite<'_>, name: &str, parent: &TableMap) -> String {
 /// The ledger knows rows that were written; the source knows the key of the others, and the target the row with that.
 async fn known_by_key(
     work: &mut Work<'_>,
-    row: &RowToWrite<'_>,
+    at: i64,
     parent: &TableMap,
     id: Uuid,
     sources: &Sources<'_>,
@@ -162,7 +162,7 @@ async fn known_by_key(
         if let Some(target) = state.target {
             return Ok(Keyed::Is(target));
         }
-        if state.is_deleted() && state.tombstone.as_ref().is_some_and(|deleted| deleted.at >= row.at) {
+        if state.is_deleted() && state.tombstone.as_ref().is_some_and(|deleted| deleted.at >= at) {
             return Ok(Keyed::Deleted);
         }
     }

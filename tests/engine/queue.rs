@@ -12,7 +12,7 @@ use dataverse_sync::functions::queue::Queue as QueueFunction;
 use dataverse_sync::host::{Arrived, Envelope, Function, Invocation, Kind};
 use dataverse_sync::inbox::Inbox;
 use dataverse_sync::ledger::record::EventRecord;
-use dataverse_sync::ledger::store::{Commit, Committed, Etag, Expect, Snapshot, Store, StoreError};
+use dataverse_sync::ledger::store::{Commit, Committed, Etag, Expect, Found, Snapshot, Store, StoreError};
 use dataverse_sync::operate::sweep::Swept;
 use dataverse_sync::sim::dataverse::{Effect, RaisedEvent, Rule, When};
 use dataverse_sync::sim::host::envelope::{Call, message};
@@ -72,6 +72,11 @@ impl Store for Away {
     async fn read(&self, partition: &str, event_key: &str) -> Result<Snapshot, StoreError> {
         self.is_there()?;
         self.inner.read(partition, event_key).await
+    }
+
+    async fn read_all(&self, partition: &str, event_keys: &[&str]) -> Result<Found, StoreError> {
+        self.is_there()?;
+        self.inner.read_all(partition, event_keys).await
     }
 
     async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
