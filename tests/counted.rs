@@ -2,10 +2,11 @@
 #![cfg(unix)]
 
 use crate::support::handler::Handler;
-use dataverse_sync::sim::dataverse::sample::sample_schema;
-use dataverse_sync::sim::dataverse::{Collector, Environment, Image, RaisedEvent, Settings, Sink, Step, serve};
+use crate::support::sides::Sides;
+use crate::support::table::connection;
+use dataverse_sync::sim::dataverse::{Collector, Environment, RaisedEvent, serve};
 use dataverse_sync::sim::http::Server;
-use dataverse_sync::sim::tables::{self, DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY, TableService};
+use dataverse_sync::sim::tables::{self, TableService};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -19,21 +20,14 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let source = Environment::new(Settings::new(Uuid::from_u128(1), sample_schema()));
-        let target = Environment::new(Settings::new(Uuid::from_u128(2), sample_schema()));
-        let raised = Collector::default();
-        let step = Step::new(Uuid::from_u128(100), "account", Sink::Collect(raised.clone()));
-        source.subscribe(step.image(Image::All));
+        let Sides { source, raised, target } = Sides::new();
         let tables = TableService::new(tables::Settings::default());
         let served = (serve(target.clone(), 0).await.unwrap(), tables::serve(tables.clone(), 0).await.unwrap());
         Self { source, raised, target, tables, served }
     }
 
     async fn handler(&self) -> Handler {
-        let endpoint = format!("{}/{DEVELOPMENT_ACCOUNT}", self.served.1.url());
-        let connection =
-            format!("AccountName={DEVELOPMENT_ACCOUNT};AccountKey={DEVELOPMENT_KEY};TableEndpoint={endpoint}");
-        let settings = [("TARGET_URL", self.served.0.url()), ("AzureWebJobsStorage", connection)];
+        let settings = [("TARGET_URL", self.served.0.url()), ("AzureWebJobsStorage", connection(&self.served.1.url()))];
         let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
         Handler::start(&[settings.as_slice(), &[("TARGET_AUTH", "none")]].concat()).await
     }

@@ -2,14 +2,13 @@
 //! into the queue, and from there to the queue function of whichever instance listens.
 #![cfg(unix)]
 
+use crate::support::sides::Sides;
+use crate::support::table::connection;
 use bytes::Bytes;
-use dataverse_sync::sim::dataverse::sample::sample_schema;
-use dataverse_sync::sim::dataverse::{
-    Collector, Effect, Environment, Image, Rule, Settings, Sink, Step, When, difference, serve,
-};
+use dataverse_sync::sim::dataverse::{Effect, Rule, When, difference, serve};
 use dataverse_sync::sim::host::{BrokerSettings, Ending, FunctionKeys, Handlers, Host, HostSettings, serve_broker};
 use dataverse_sync::sim::http::Sender;
-use dataverse_sync::sim::tables::{self, DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY, TableService};
+use dataverse_sync::sim::tables::{self, TableService};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -50,24 +49,18 @@ impl Drop for Folder {
 
 #[tokio::test]
 async fn what_a_webhook_left_is_handed_to_the_queue_and_finished_by_who_listens() {
-    let source = Environment::new(Settings::new(Uuid::from_u128(1), sample_schema()));
-    let target = Environment::new(Settings::new(Uuid::from_u128(2), sample_schema()));
-    let raised = Collector::default();
-    let step = Step::new(Uuid::from_u128(100), "account", Sink::Collect(raised.clone()));
-    source.subscribe(step.image(Image::All));
+    let Sides { source, raised, target } = Sides::new();
     let tables = TableService::new(tables::Settings::default());
     let (served, stored) = (serve(target.clone(), 0).await.unwrap(), tables::serve(tables.clone(), 0).await.unwrap());
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let bus = format!("Endpoint=sb://127.0.0.1:{port};SharedAccessKeyName=sync;SharedAccessKey={KEY}");
-    let endpoint = format!("{}/{DEVELOPMENT_ACCOUNT}", stored.url());
-    let storage = format!("AccountName={DEVELOPMENT_ACCOUNT};AccountKey={DEVELOPMENT_KEY};TableEndpoint={endpoint}");
     let folder = Folder::new();
     let environment = [
         ("SYNC_QUEUE", QUEUE.to_owned()),
         ("ServiceBus", format!("{bus};UseDevelopmentEmulator=true")),
         ("TARGET_URL", served.url()),
         ("TARGET_AUTH", "none".to_owned()),
-        ("AzureWebJobsStorage", storage),
+        ("AzureWebJobsStorage", connection(&stored.url())),
         ("LOG_FORMAT", "json".to_owned()),
     ];
     let host = Host::start(HostSettings {

@@ -3,12 +3,11 @@
 #![cfg(unix)]
 
 use crate::support::handler::{Answer, Handler};
-use dataverse_sync::sim::dataverse::sample::sample_schema;
-use dataverse_sync::sim::dataverse::{
-    Collector, Effect, Environment, Image, RaisedEvent, Rule, Settings, Sink, Step, When, serve,
-};
+use crate::support::sides::Sides;
+use crate::support::table::connection;
+use dataverse_sync::sim::dataverse::{Collector, Effect, Environment, RaisedEvent, Rule, When, serve};
 use dataverse_sync::sim::http::Server;
-use dataverse_sync::sim::tables::{self, DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY, TableService};
+use dataverse_sync::sim::tables::{self, TableService};
 use serde_json::{Value, json};
 use std::process::{Command, Output};
 use uuid::Uuid;
@@ -23,20 +22,13 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let source = Environment::new(Settings::new(Uuid::from_u128(1), sample_schema()));
-        let target = Environment::new(Settings::new(Uuid::from_u128(2), sample_schema()));
-        let raised = Collector::default();
-        let step = Step::new(Uuid::from_u128(100), "account", Sink::Collect(raised.clone()));
-        source.subscribe(step.image(Image::All));
+        let Sides { source, raised, target } = Sides::new();
         let tables = TableService::new(tables::Settings::default());
         let served = (serve(target.clone(), 0).await.unwrap(), tables::serve(tables, 0).await.unwrap());
-        let endpoint = format!("{}/{DEVELOPMENT_ACCOUNT}", served.1.url());
-        let connection =
-            format!("AccountName={DEVELOPMENT_ACCOUNT};AccountKey={DEVELOPMENT_KEY};TableEndpoint={endpoint}");
         let settings = vec![
             ("TARGET_URL", served.0.url()),
             ("TARGET_AUTH", "none".to_owned()),
-            ("AzureWebJobsStorage", connection),
+            ("AzureWebJobsStorage", connection(&served.1.url())),
         ];
         Self { source, target, raised, settings, _served: served }
     }

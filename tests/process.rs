@@ -4,13 +4,11 @@
 
 use crate::support::azurite::Azurite;
 use crate::support::handler::{Answer, Handler};
+use crate::support::sides::Sides;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dataverse_sync::clock::{Clock, SystemClock};
-use dataverse_sync::sim::dataverse::sample::sample_schema;
-use dataverse_sync::sim::dataverse::{
-    Cell, Collector, Effect, Environment, Image, RaisedEvent, Rule, Settings, Sink, Step, When, serve,
-};
+use dataverse_sync::sim::dataverse::{Cell, Collector, Effect, Environment, RaisedEvent, Rule, When, serve};
 use dataverse_sync::sim::http::Server;
 use futures_util::future;
 use serde_json::{Value, json};
@@ -38,11 +36,7 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let source = Environment::new(Settings::new(Uuid::from_u128(1), sample_schema()));
-        let target = Environment::new(Settings::new(Uuid::from_u128(2), sample_schema()));
-        let raised = Collector::default();
-        let step = Step::new(Uuid::from_u128(100), "account", Sink::Collect(raised.clone()));
-        source.subscribe(step.image(Image::All));
+        let Sides { source, raised, target } = Sides::new();
         let served = serve(target.clone(), 0).await.unwrap();
         let ledger = format!("ledger{}", Uuid::new_v4().simple());
         Self { azurite: Azurite::shared(), ledger, source, raised, target, served }

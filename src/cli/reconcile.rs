@@ -36,6 +36,9 @@ pub struct Arguments {
     /// Delete what the target has and the source does not; implies --full
     #[arg(long)]
     delete_extra: bool,
+    /// Most extra rows of a table that this run deletes, 0 for any number [default: `deletes_max` of sync.toml]
+    #[arg(long, value_name = "ROWS", requires = "delete_extra")]
+    deletes_max: Option<u32>,
     /// Show values in examples; they are the rows' contents
     #[arg(long, requires = "dry_run")]
     values: bool,
@@ -65,6 +68,7 @@ pub fn reconcile(arguments: &Arguments, environment: &BTreeMap<String, String>) 
         tables: arguments.table.clone(),
         full: arguments.full || arguments.delete_extra,
         delete_extra: arguments.delete_extra,
+        deletes_max: arguments.deletes_max,
         values: arguments.values,
         anew: arguments.anew,
         page_rows: arguments.page,

@@ -155,6 +155,12 @@ pub struct Comparison {
     /// The target did not have the row (for a delete: still had it).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub missing: bool,
+    /// A delete that a person has asked for, knowing how many: the fuse against mass deletes lets it through.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub decided: bool,
+    /// The target's GUID of the row that was compared, in a table known by an alternate key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Uuid>,
 }
 
 /// How much of the change the payload carries.

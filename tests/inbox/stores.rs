@@ -2,14 +2,12 @@
 
 use super::{due, handover, parked};
 use crate::support::azurite::Azurite;
-use dataverse_sync::clock::SystemClock;
+use crate::support::table::{client, connection};
 use dataverse_sync::inbox::Inbox;
 use dataverse_sync::inbox::memory::MemoryStore;
 use dataverse_sync::inbox::store::Store;
 use dataverse_sync::inbox::table::TableStore;
-use dataverse_sync::outbound::reqwest::ReqwestTransport;
 use dataverse_sync::sim;
-use dataverse_sync::tables::{Auth, Connection, Proof, TableClient, TableLimits};
 use std::any::Any;
 use std::sync::Arc;
 
@@ -30,34 +28,19 @@ fn memory() -> World {
     World { store: Arc::new(MemoryStore::default()), _guard: Arc::new(()) }
 }
 
-fn table(endpoint: &str, guard: impl Any + Send + Sync) -> World {
-    let text = format!(
-        "AccountName={};AccountKey={};TableEndpoint={endpoint}",
-        sim::tables::DEVELOPMENT_ACCOUNT,
-        sim::tables::DEVELOPMENT_KEY
-    );
-    let connection = Connection::parse(&text).unwrap();
-    let Proof::SharedKey(shared_key) = connection.proof else { panic!("no shared key") };
-    let client = TableClient::new(
-        &connection.endpoint,
-        &format!("inbox{}", uuid::Uuid::new_v4().simple()),
-        Auth::SharedKey(shared_key),
-        Arc::new(ReqwestTransport::default()),
-        Arc::new(SystemClock::default()),
-        TableLimits::default(),
-    )
-    .unwrap();
+fn table(connection: &str, guard: impl Any + Send + Sync) -> World {
+    let client = client(connection, &format!("inbox{}", uuid::Uuid::new_v4().simple()));
     World { store: Arc::new(TableStore::new(client)), _guard: Arc::new(guard) }
 }
 
 async fn stand_in() -> World {
     let server = sim::tables::serve(sim::tables::TableService::new(sim::tables::Settings::default()), 0).await.unwrap();
-    table(&format!("{}/{}", server.url(), sim::tables::DEVELOPMENT_ACCOUNT), server)
+    table(&connection(&server.url()), server)
 }
 
 fn azurite() -> World {
     let azurite = Azurite::shared();
-    table(&azurite.endpoint(), azurite)
+    table(&azurite.connection(), azurite)
 }
 
 /// One test per case and store.

@@ -3,17 +3,15 @@
 use super::delivery::Delivery;
 use super::trouble::Done;
 use crate::support::azurite::Azurite;
+use crate::support::table::client;
 use dataverse_sync::clock::{Clock, SystemClock};
-use dataverse_sync::outbound::reqwest::ReqwestTransport;
 use dataverse_sync::sim::dataverse::sample::sample_schema;
 use dataverse_sync::sim::dataverse::{Collector, Environment, Image, Message, Settings, Sink, Step, difference, serve};
 use dataverse_sync::sim::host::{
     BrokerSettings, FunctionKeys, Handlers, Host, HostSettings, Queue, QueueSettings, Timers, announce_broker,
 };
 use dataverse_sync::sim::http::Server;
-use dataverse_sync::tables::{
-    Auth, Connection, Entity, Filter, Proof, Query, TableClient, TableLimits, TablesError, split,
-};
+use dataverse_sync::tables::{Entity, Filter, Query, TableClient, TablesError, split};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -121,7 +119,7 @@ impl World {
             let step = Step::new(Uuid::from_u128(number), table, Sink::Collect(created.clone()));
             target.subscribe(step.messages(&[Message::Create]));
         }
-        let (ledger, inbox) = (table(&azurite, "syncledger"), table(&azurite, "syncinbox"));
+        let (ledger, inbox) = (client(&azurite.connection(), "syncledger"), client(&azurite.connection(), "syncinbox"));
         Self {
             source,
             target,
@@ -297,15 +295,6 @@ fn subscribe(source: &Environment, delivery: &Arc<Delivery>) {
     // both relationships have a contact at one end
     let links = Step::new(Uuid::from_u128(150), "contact", sink());
     source.subscribe(links.messages(&[Message::Associate, Message::Disassociate]));
-}
-
-fn table(azurite: &Azurite, name: &str) -> TableClient {
-    let connection = Connection::parse(&azurite.connection()).unwrap();
-    let Proof::SharedKey(key) = connection.proof else { panic!("no shared key") };
-    let (transport, clock) = (Arc::new(ReqwestTransport::default()), Arc::new(SystemClock::default()));
-    let clock: Arc<dyn Clock> = clock;
-    TableClient::new(&connection.endpoint, name, Auth::SharedKey(key), transport, clock, TableLimits::default())
-        .unwrap()
 }
 
 /// Everything in a table; asked again while the loaded machine does not answer.

@@ -1,14 +1,13 @@
 //! The stores that the suite runs on.
 
 use super::cases::{Damage, World};
-use super::{cases, folds, owed, parked, purge, system};
+use super::{cases, flows, folds, owed, parked, purge, system};
 use crate::support::azurite::Azurite;
-use dataverse_sync::clock::SystemClock;
+use crate::support::table::{client, connection};
 use dataverse_sync::ledger::memory::MemoryStore;
 use dataverse_sync::ledger::table::{TableStore, key, partition_key};
-use dataverse_sync::outbound::reqwest::ReqwestTransport;
 use dataverse_sync::sim;
-use dataverse_sync::tables::{Auth, Connection, Entity, Proof, TableClient, TableLimits, When};
+use dataverse_sync::tables::{Entity, When};
 use std::sync::Arc;
 
 fn memory() -> World {
@@ -21,24 +20,9 @@ fn memory() -> World {
     World::new(store, damage)
 }
 
-/// A ledger in a table at this endpoint; `guard` lives as long as the world does.
-fn table(endpoint: &str, name: &str, guard: impl Send + Sync + 'static) -> World {
-    let text = format!(
-        "AccountName={};AccountKey={};TableEndpoint={endpoint}",
-        sim::tables::DEVELOPMENT_ACCOUNT,
-        sim::tables::DEVELOPMENT_KEY
-    );
-    let connection = Connection::parse(&text).unwrap();
-    let Proof::SharedKey(shared_key) = connection.proof else { panic!("no shared key") };
-    let client = TableClient::new(
-        &connection.endpoint,
-        name,
-        Auth::SharedKey(shared_key),
-        Arc::new(ReqwestTransport::default()),
-        Arc::new(SystemClock::default()),
-        TableLimits::default(),
-    )
-    .unwrap();
+/// A ledger in a table behind this connection; `guard` lives as long as the world does.
+fn table(connection: &str, name: &str, guard: impl Send + Sync + 'static) -> World {
+    let client = client(connection, name);
     let (damaged, guard) = (client.clone(), Arc::new(guard));
     let damage: Damage = Arc::new(move |partition, record, text| {
         let (damaged, _guard) = (damaged.clone(), Arc::clone(&guard));
@@ -52,18 +36,18 @@ fn table(endpoint: &str, name: &str, guard: impl Send + Sync + 'static) -> World
 
 async fn stand_in() -> World {
     let server = sim::tables::serve(sim::tables::TableService::new(sim::tables::Settings::default()), 0).await.unwrap();
-    table(&format!("{}/{}", server.url(), sim::tables::DEVELOPMENT_ACCOUNT), "conformance", server)
+    table(&connection(&server.url()), "conformance", server)
 }
 
 fn azurite() -> World {
     let azurite = Azurite::shared();
-    table(&azurite.endpoint(), "conformance", azurite)
+    table(&azurite.connection(), "conformance", azurite)
 }
 
 /// A table of its own, for cases that look at all of it.
 fn azurite_alone() -> World {
     let azurite = Azurite::shared();
-    table(&azurite.endpoint(), &format!("alone{}", uuid::Uuid::new_v4().simple()), azurite)
+    table(&azurite.connection(), &format!("alone{}", uuid::Uuid::new_v4().simple()), azurite)
 }
 
 /// One test per case and store.
@@ -224,3 +208,27 @@ macro_rules! purge_cases {
 purge_cases!(purge_in_memory, std::future::ready(memory()));
 purge_cases!(purge_on_the_stand_in, stand_in());
 purge_cases!(purge_on_azurite, std::future::ready(azurite_alone()));
+
+macro_rules! flow_cases {
+    ($store:ident, $make:expr) => {
+        suite! { $store: flows on $make;
+            an_id_is_taken_finished_and_told_as_done_with_its_result
+            what_is_done_stays_as_it_is
+            what_is_given_back_is_free_at_once
+            a_lease_that_ended_is_taken_over_after_the_skew_and_not_before
+            a_stale_owner_finishes_nothing_and_frees_nothing
+            an_owner_whose_lease_ended_without_a_taker_may_finish
+            taking_again_with_the_same_token_extends_the_lease
+            lost_answers_are_found_to_be_ours
+            taking_and_settling_cost_two_round_trips_and_a_refusal_one
+            of_many_at_once_one_holds_an_id
+            whatever_the_order_one_holds_it_at_a_time_and_one_finishes_it
+            claims_are_forgotten_when_nobody_needs_them_and_not_before
+            odd_ids_are_different_claims_and_keep_their_results
+        }
+    };
+}
+
+flow_cases!(flows_in_memory, std::future::ready(memory()));
+flow_cases!(flows_on_the_stand_in, stand_in());
+flow_cases!(flows_on_azurite, std::future::ready(azurite_alone()));

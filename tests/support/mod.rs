@@ -12,6 +12,8 @@ pub mod lossy_store;
 pub mod process;
 pub mod rough;
 pub mod rough_bus;
+pub mod sides;
 pub mod slow_store;
+pub mod table;
 pub mod trace;
 pub mod wire;

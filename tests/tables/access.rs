@@ -1,7 +1,8 @@
 //! What opens the tables and what does not: keys, signatures, nobody there.
 
-use super::{client, entity, key};
+use super::{entity, key};
 use crate::support::azurite::Azurite;
+use crate::support::table::client_as;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use dataverse_sync::outbound::reqwest::ReqwestTransport;
@@ -31,7 +32,7 @@ async fn a_shared_access_signature_opens_what_it_names() {
         let text = format!("TableEndpoint={};SharedAccessSignature=?{signature}", azurite.endpoint());
         let connection = Connection::parse(&text).unwrap();
         let Proof::Sas(sas) = connection.proof else { panic!("no signature") };
-        client(&connection.endpoint, "signed", Auth::Sas(sas), Arc::new(ReqwestTransport::default()))
+        client_as(&connection.endpoint, "signed", Auth::Sas(sas), Arc::new(ReqwestTransport::default()))
     };
     let table = open(&account_sas(&account_key));
     let etag = table.insert(entity("p", "r").with("a", 1)).await.unwrap();
@@ -46,7 +47,7 @@ async fn a_shared_access_signature_opens_what_it_names() {
 async fn a_wrong_key_is_a_rejection_and_not_a_missing_row() {
     let azurite = Azurite::shared();
     let key = SharedKey::new("devstoreaccount1", Secret::new("d3Jvbmc=")).unwrap();
-    let table = client(&azurite.endpoint(), "wrongkey", Auth::SharedKey(key), Arc::new(ReqwestTransport::default()));
+    let table = client_as(&azurite.endpoint(), "wrongkey", Auth::SharedKey(key), Arc::new(ReqwestTransport::default()));
     let error = table.get(&self::key("p"), &self::key("r")).await.unwrap_err();
     assert!(matches!(error, TablesError::Rejected { status: 403, .. }), "{error:?}");
 }
@@ -56,7 +57,7 @@ async fn nobody_there_is_not_sent() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let key = SharedKey::new("devstoreaccount1", Secret::new("d3Jvbmc=")).unwrap();
     let endpoint = format!("http://127.0.0.1:{port}/devstoreaccount1");
-    let table = client(&endpoint, "nobody", Auth::SharedKey(key), Arc::new(ReqwestTransport::default()));
+    let table = client_as(&endpoint, "nobody", Auth::SharedKey(key), Arc::new(ReqwestTransport::default()));
     let error = table.insert(entity("p", "r")).await.unwrap_err();
     assert!(matches!(error, TablesError::NotSent { .. }), "{error:?}");
 }

@@ -8,10 +8,9 @@ mod transactions;
 
 use crate::support::azurite::Azurite;
 use crate::support::faulty::Faulty;
-use dataverse_sync::clock::SystemClock;
+use crate::support::table::client_over;
 use dataverse_sync::outbound::reqwest::ReqwestTransport;
-use dataverse_sync::outbound::transport::Transport;
-use dataverse_sync::tables::{Auth, Connection, Entity, Etag, Key, Proof, TableClient, TableLimits};
+use dataverse_sync::tables::{Entity, Etag, Key, TableClient};
 use std::sync::Arc;
 
 /// A client for a table of its own, which does not exist yet.
@@ -25,16 +24,9 @@ struct World {
 
 fn world(table: &str) -> World {
     let azurite = Azurite::shared();
-    let connection = Connection::parse(&azurite.connection()).unwrap();
-    let Proof::SharedKey(shared_key) = connection.proof else { panic!("no shared key") };
     let faulty = Faulty::new(Arc::new(ReqwestTransport::default()));
-    let table = client(&connection.endpoint, table, Auth::SharedKey(shared_key), Arc::clone(&faulty) as _);
+    let table = client_over(&azurite.connection(), table, Arc::clone(&faulty) as _);
     World { table, faulty, partition: key("p"), _azurite: azurite }
-}
-
-fn client(endpoint: &str, table: &str, auth: Auth, transport: Arc<dyn Transport>) -> TableClient {
-    TableClient::new(endpoint, table, auth, transport, Arc::new(SystemClock::default()), TableLimits::default())
-        .unwrap()
 }
 
 fn key(text: &str) -> Key {

@@ -72,6 +72,9 @@ fn table_text(table: &TableReport, dry: bool) -> String {
             line(&mut text, "learnt", format!("{} rows by the ledger, nothing sent", table.adopted));
         }
         line(&mut text, "events", counts(&table.done));
+        if table.held > 0 {
+            line(&mut text, "left", left(table));
+        }
     }
     line(&mut text, "requests", format!("source {}, target {}", table.requests.source, table.requests.target));
     if let Some(why) = &table.trouble {
@@ -82,9 +85,22 @@ fn table_text(table: &TableReport, dry: bool) -> String {
 
 /// What a run that mends would do.
 fn would(table: &TableReport) -> String {
+    let number = match table.deletes_max {
+        max if max != 0 && table.extra > u64::from(max) => format!(" --deletes-max {}", table.extra),
+        _ => String::new(),
+    };
     format!(
-        "create {}, update {}, leave {} extra rows (--delete-extra deletes them)",
+        "create {}, update {}, leave {} extra rows (--delete-extra{number} deletes them)",
         table.missing, table.different, table.extra
+    )
+}
+
+/// Extra rows that were to be deleted and are still there.
+fn left(table: &TableReport) -> String {
+    format!(
+        "{} extra rows, because a run deletes no more than {} of a table; if they are to go, --delete-extra --deletes-max {} \
+         deletes them",
+        table.held, table.deletes, table.held
     )
 }
 

@@ -2,6 +2,7 @@
 //! probe of its own in the ledger. Reads no settings and no environment: whoever calls passes in what is to be checked.
 
 pub mod batches;
+pub mod echo;
 pub mod environment;
 pub mod host_json;
 pub mod ledger;
@@ -12,6 +13,7 @@ pub mod source;
 pub mod steps;
 pub mod table;
 pub mod target;
+pub mod token;
 pub mod values;
 
 use serde::Serialize;

@@ -6,7 +6,7 @@ use super::feed::Feeder;
 use super::lookups::Lookups;
 use super::progress::{Meter, Watch};
 use super::report::{Method, Report, TableReport};
-use super::rows::absence;
+use super::rows::{absence, decided};
 use super::run::{Finding, Run, Stopped, fingerprint, new_report};
 use super::saved::{Round, Saved, Step, Store, Taken, Unfinished};
 use super::table::Table;
@@ -330,7 +330,11 @@ impl Run<'_> {
                     Some(RowRef::Key(key)) if check_key(&table.source, &key).is_err() => {
                         report.count_cannot("(row)", "key_not_at_source", row.id);
                     }
-                    Some(known) => events.push(absence(table, &round.run, &row, known, seen_at)),
+                    Some(_) if self.are_enough_deletes(table, report) => report.held += 1,
+                    Some(known) => {
+                        report.deletes += 1;
+                        events.push(decided(absence(table, &round.run, row.id, known, seen_at)));
+                    }
                     None => report.count_cannot("(row)", "key_mapped", row.id),
                 },
                 Finding::Extra(..) => {}
@@ -356,6 +360,14 @@ impl Run<'_> {
         }
         drop(adoptions);
         Ok(self.feeder.feed(one_per_row(events), &mut report.done).await?)
+    }
+}
+
+impl Run<'_> {
+    /// Whether this run deletes no more of the table: the source could be the wrong environment, or have been emptied.
+    fn are_enough_deletes(&self, table: &Table<'_>, report: &TableReport) -> bool {
+        let max = self.options.deletes_max.unwrap_or(table.deletes_max);
+        max != 0 && report.deletes >= u64::from(max)
     }
 }
 

@@ -197,7 +197,10 @@ fn event(
         id: EventId::new(Some("reconcile"), &text).unwrap_or_else(|_| bare.id.clone()),
         operation: if present { Operation::Link(link) } else { Operation::Unlink(link) },
         stamp: just_before(seen_at),
-        origin: Origin { comparison: Some(Comparison { differs, missing: true }), ..Origin::default() },
+        origin: Origin {
+            comparison: Some(Comparison { differs, missing: true, ..Comparison::default() }),
+            ..Origin::default()
+        },
         ..bare
     }
 }

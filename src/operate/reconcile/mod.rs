@@ -54,6 +54,8 @@ pub struct Options {
     pub full: bool,
     /// Delete rows and links that the target has and the source does not.
     pub delete_extra: bool,
+    /// Most extra rows of a table that one run deletes; 0: all. `None`: the table's `deletes_max`.
+    pub deletes_max: Option<u32>,
     /// Show values in the examples.
     pub values: bool,
     /// Rows of a page, 1 to 5,000; less where rows are large.
@@ -75,6 +77,7 @@ impl Default for Options {
             tables: Vec::new(),
             full: false,
             delete_extra: false,
+            deletes_max: None,
             values: false,
             anew: false,
             page_rows: PAGE_ROWS_MAX,

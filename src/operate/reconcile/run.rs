@@ -223,6 +223,7 @@ pub(super) fn new_report(table: &Table<'_>) -> TableReport {
         table: table.map.source.clone(),
         target: table.map.target.clone(),
         not_compared: table.not_compared.clone(),
+        deletes_max: table.deletes_max,
         ..TableReport::default()
     }
 }

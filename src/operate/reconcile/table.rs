@@ -57,6 +57,8 @@ pub struct Table<'a> {
     pub target_keys: BTreeSet<String>,
     /// Rows of a page.
     pub page_rows: u32,
+    /// Most extra rows that a run deletes unless told otherwise; 0: all.
+    pub deletes_max: u32,
 }
 
 /// A column that is compared.
@@ -113,6 +115,7 @@ impl<'a> Table<'a> {
             source_keys: BTreeSet::new(),
             target_keys: BTreeSet::new(),
             page_rows,
+            deletes_max: map.deletes_max.unwrap_or(mapping.limits.deletes_max),
         };
         table.choose(mapping);
         Ok(table)

@@ -60,10 +60,14 @@ impl Engine {
         if !self.asks_source(&planned, &jobs) {
             return self.write_fold(&jobs, &state, planned, work).await;
         }
-        let Some(row) = self.ask_source(first, work).await? else {
+        let Some((row, hidden)) = self.ask_source(first, work).await? else {
             // gone at the source: its delete is an event of its own
             return Ok((gone(&state, &jobs), vec![Outcome::Stale; jobs.len()]));
         };
+        // what column security hides is left to each event, in its own order
+        if jobs.iter().any(|(job, _)| job.event.columns.keys().any(|name| hidden.contains(name))) {
+            return Err(Failure::AskSource { reason: "hidden" });
+        }
         let seen = |job: &Job<'_>| ChangeEvent {
             columns: row.columns.clone(),
             image: Columns::new(),

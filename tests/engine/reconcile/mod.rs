@@ -2,6 +2,7 @@
 
 mod changes;
 mod differences;
+mod keyed;
 mod kills;
 mod live;
 mod safeties;
