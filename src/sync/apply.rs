@@ -15,7 +15,6 @@ use super::parents::Changed;
 use super::witness::is_signal;
 use super::work::Work;
 use super::write::{RowToWrite, write};
-use crate::dataverse::client::Call;
 use crate::domain::delivery::{Channel, Delivery};
 use crate::domain::event::ChangeEvent;
 use crate::domain::mapping::Deletes;
@@ -24,7 +23,7 @@ use crate::domain::outcome::{Applied, Outcome};
 use crate::domain::row::RowState;
 use crate::domain::value::{RowRef, Value};
 use crate::domain::version::Version;
-use crate::ledger::claim::{Claim, Finished};
+use crate::ledger::claim::Finished;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,34 +116,6 @@ impl Engine {
             Err(failure) => failure,
         };
         self.leave(job, delivery, track, work, failure).await
-    }
-
-    /// Work on a row that was just claimed.
-    pub(super) fn begin<'a>(
-        &'a self,
-        claim: &'a mut Claim,
-        event: &ChangeEvent,
-        delivery: &Delivery,
-        deadline: Duration,
-    ) -> Work<'a> {
-        Work {
-            claim,
-            ledger: &self.parts.ledger,
-            inbox: self.parts.inbox.as_ref(),
-            target: &self.parts.target,
-            clock: self.parts.clock.as_ref(),
-            limits: &self.parts.mapping.limits,
-            deadline,
-            patient: self.is_patient(delivery),
-            traces: Call {
-                correlation: event.origin.correlation.clone(),
-                traceparent: delivery.traceparent.clone(),
-                ..Call::default()
-            },
-            sent: false,
-            unsettled_until: None,
-            requests: 0,
-        }
     }
 
     /// Applies the row as the source has it now.

@@ -1,7 +1,7 @@
 //! Events of one row that come together: one claim, one write, one finish for all of them, and each ends for itself.
 
 use super::keeping::Keeping;
-use super::world::{PLAIN, World, account, decoded, delivery, words};
+use super::world::{PLAIN, World, account, decoded, delivery, redeliver, words};
 use crate::support::lossy_store::{Fault, LossyStore};
 use dataverse_sync::domain::delivery::{Delivery, NotHandled, Report};
 use dataverse_sync::domain::event::ChangeEvent;
@@ -9,6 +9,7 @@ use dataverse_sync::domain::value::{RowRef, Value};
 use dataverse_sync::ledger::memory::MemoryStore;
 use dataverse_sync::ledger::record::{EventRecord, Phase};
 use dataverse_sync::ledger::store::Store;
+use dataverse_sync::operate::history::history;
 use dataverse_sync::sim::dataverse::{Effect, RaisedEvent, Rule, When};
 use dataverse_sync::sync::HandleEvent;
 use dataverse_sync::sync::engine::Engine;
@@ -74,6 +75,14 @@ async fn sixty_four_changes_of_a_row_are_one_claim_one_write_and_one_finish() {
     for record in records(&world, &events[0]).await {
         assert_eq!((record.phase, record.folded, record.attempts), (Phase::Done, 64, 1));
     }
+
+    // what people are told of it
+    let ledger = &instance.parts().ledger;
+    let found = history(ledger, &world.mapping, "account", &id.to_string(), 0).await.unwrap();
+    assert!(found.events.iter().all(|event| event.folded_with == 63 && event.attempts == 1));
+    let holds: usize =
+        found.events.iter().filter(|event| event.outcome == "stale").map(|event| event.holds.len()).sum();
+    assert_eq!((found.events.len(), holds), (64, 0), "what is still in the target is of those that were applied");
 
     // warm, in any order; and again
     for n in 0..64 {
@@ -254,7 +263,8 @@ async fn a_target_that_is_away_defers_every_event_of_a_fold_and_fails_none() {
     let reports = instance.handle_row(messages).await;
     assert!(told(&reports).iter().all(|words| words.starts_with("deferred")), "{reports:?}");
     assert!(begun.elapsed() <= 31 * SECOND, "{:?}", begun.elapsed());
-    assert_eq!(keeping.owed().await.len(), 5);
+    let owed = keeping.owed().await;
+    assert_eq!((owed.len(), owed.iter().filter(|entry| entry.attempts == 1).count()), (5, 5), "each was tried");
     for record in records(world, &events[0]).await.iter().filter(|record| record.phase != Phase::Done) {
         assert_eq!(record.phase, Phase::Owed);
         assert!(record.payload.is_some());
@@ -351,4 +361,95 @@ async fn a_lookup_in_a_fold_is_as_old_as_the_event_that_set_it() {
     assert!(reports.iter().all(Result::is_ok), "{reports:?}");
     let rows = world.target.rows("account");
     assert!(rows.contains_key(&child) && !rows.contains_key(&parent), "a deleted parent is not brought back");
+}
+
+/// Work that stands still once, after so many polls, for longer than its lease.
+async fn standing_still<F: Future>(work: F, after: usize) -> F::Output {
+    let (mut work, mut polled, mut until) = (Box::pin(work), 0, None);
+    std::future::poll_fn(|context| {
+        if polled == after {
+            let until = until.get_or_insert_with(|| Box::pin(tokio::time::sleep(250 * SECOND)));
+            if until.as_mut().poll(context).is_pending() {
+                return std::task::Poll::Pending;
+            }
+        }
+        polled += 1;
+        work.as_mut().poll(context)
+    })
+    .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fold_that_was_overtaken_acknowledges_nothing_that_is_not_done() {
+    for after in 1..30 {
+        let keeping = Keeping::new(PLAIN);
+        let world = &keeping.world;
+        let (slow, other) = (world.instance(), world.instance());
+        let id = world.create("account", account("A"));
+        together(&slow, &world.events().await).await;
+        for n in 0..3 {
+            tokio::time::sleep(SECOND).await;
+            world.update("account", id, json!({ "name": format!("n{n}") }));
+        }
+        let events = world.events().await;
+        let work = standing_still(slow.handle_row(as_messages(&events)), after);
+        let taker = async {
+            tokio::time::sleep(200 * SECOND).await;
+            other.handle(decoded(&events[1]), &delivery(1)).await
+        };
+        let (reports, taken) = futures_util::future::join(work, taker).await;
+        assert!(taken.is_ok(), "{after}: {taken:?}");
+        for (event, report) in events.iter().zip(reports) {
+            if report.is_err() {
+                redeliver(&other, event).await;
+            }
+        }
+        keeping.sweep_up().await;
+        for event in &events {
+            let record = keeping.record(&decoded(event)).await.unwrap();
+            assert_eq!(record.phase, Phase::Done, "{after} polls: acknowledged and not done");
+        }
+        world.assert_equal();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_delivered_before_goes_by_itself() {
+    let keeping = Keeping::new(PLAIN);
+    let world = &keeping.world;
+    let instance = world.instance();
+    let id = world.create("account", account("A"));
+    for n in 0..3 {
+        tokio::time::sleep(SECOND).await;
+        world.update("account", id, json!({ "name": format!("n{n}") }));
+    }
+    let events = world.events().await;
+    let again: Vec<_> = events.iter().map(|event| (decoded(event), delivery(2))).collect();
+    assert!(instance.handle_row(again).await.iter().all(Result::is_ok));
+    for event in &events {
+        assert_eq!(keeping.record(&decoded(event)).await.unwrap().folded, 0);
+    }
+    world.assert_equal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_not_begun_in_time_is_stored_without_being_tried() {
+    let keeping = Keeping::new(PLAIN);
+    let world = &keeping.world;
+    let instance = world.instance();
+    let id = world.create("account", account("A"));
+    together(&instance, &world.events().await).await;
+    tokio::time::sleep(SECOND).await;
+    world.update("account", id, json!({ "name": "B" }));
+    world.update("account", id, json!({ "telephone1": "7" }));
+    let mut messages = as_messages(&world.events().await);
+    messages.iter_mut().for_each(|(_, delivery)| delivery.until = instance.batch_until());
+    tokio::time::sleep(40 * SECOND).await;
+    let (requests, begun) = (world.target.requests().count(), tokio::time::Instant::now());
+    let ended = told(&instance.handle_row(messages).await);
+    assert!(ended.iter().all(|words| words.starts_with("deferred: not_begun")), "{ended:?}");
+    assert!(begun.elapsed() < SECOND && world.target.requests().count() == requests);
+    assert_eq!(keeping.owed().await.iter().map(|entry| entry.attempts).sum::<u32>(), 0, "that is no attempt");
+    keeping.sweep_up().await;
+    world.assert_equal();
 }
