@@ -10,6 +10,7 @@ use crate::domain::outcome::Outcome;
 use crate::domain::row::RowState;
 use crate::ledger::claim::{Claim, ClaimRequest, Claimed, Ledger};
 use crate::ledger::fold::{FoldClaimed, FoldEvent, FoldRequest, FoldTouches};
+use crate::outbound::gate::Permit;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -18,6 +19,8 @@ use tokio::sync::OwnedMutexGuard;
 /// First and longest pause between two looks at a busy row.
 const LOOK_MIN: Duration = Duration::from_millis(50);
 const LOOK_MAX: Duration = Duration::from_secs(2);
+/// Longest wait for a row by who has a place at the target: what a usual event of the row takes (assumed).
+pub(super) const PLACE_HELD_MAX: Duration = Duration::from_millis(300);
 
 type Turn = tokio::sync::Mutex<()>;
 
@@ -40,6 +43,11 @@ impl RowLocks {
             reason: "row_busy: other events of this row are being worked on".to_owned(),
             after: Duration::from_secs(1),
         })
+    }
+
+    /// The row's turn, if nobody has it.
+    pub(super) fn turn_now(&self, partition: &str) -> Option<OwnedMutexGuard<()>> {
+        self.of(partition).try_lock_owned().ok()
     }
 
     fn of(&self, partition: &str) -> Arc<Turn> {
@@ -84,8 +92,8 @@ impl Acquire<'_> {
                 Ok(FoldClaimed::Busy { until_ms }) => until_ms,
                 Err(error) if error.is_passing() => {
                     failures += 1;
-                    let left = self.deadline.saturating_sub(self.clock.monotonic());
-                    pause::within(left, failures, None, error).await?;
+                    let now = self.clock.monotonic();
+                    pause::within(self.deadline.saturating_sub(now), failures, None, error).await?;
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -103,6 +111,28 @@ impl Acquire<'_> {
         let left = until_ms.saturating_sub(self.clock.now().timestamp_millis());
         let after = Duration::from_millis(u64::try_from(left).unwrap_or(0)) + self.limits.clock_skew;
         Failure::Busy { reason: reason.to_owned(), after }
+    }
+
+    /// [`Self::claim`] by who has a place at the target already: it is given back when the row does not come soon, so that
+    /// others can use it meanwhile.
+    pub(super) async fn claim_with(
+        mut self,
+        place: &mut Option<Permit>,
+        partition: &str,
+        event: &ChangeEvent,
+        arrival_ms: i64,
+        touches: &(dyn Fn(&RowState, i64) -> BTreeSet<String> + Sync),
+    ) -> Result<Result<Claim, Outcome>, Failure> {
+        let deadline = self.deadline;
+        if place.is_some() {
+            self.deadline = deadline.min(self.clock.monotonic().saturating_add(PLACE_HELD_MAX));
+            match self.claim(partition, event, arrival_ms, touches).await {
+                Err(Failure::Busy { .. } | Failure::Ledger { .. }) => *place = None,
+                ended => return ended,
+            }
+        }
+        self.deadline = deadline;
+        self.claim(partition, event, arrival_ms, touches).await
     }
 
     /// The row, or the outcome that the event had before. While somebody else holds the row it is looked at again until

@@ -26,11 +26,12 @@
 
 mod apply;
 
-use super::claiming::Acquire;
+use super::claiming::{Acquire, PLACE_HELD_MAX};
 use super::engine::{Engine, REMAPS_MAX};
 use super::failure::Failure;
 use super::job::Job;
 use super::keep::Track;
+use super::keys;
 use super::witness::is_signal;
 use super::work::Work;
 use crate::domain::delivery::{Channel, Delivery, NotHandled, Report};
@@ -76,13 +77,14 @@ impl Engine {
             let incoming = |(event, delivery)| Incoming { event, delivery, track: Track::default(), ended: None };
             let mut run: Vec<Incoming<'_>> = run.iter().map(|(event, delivery)| incoming((event, delivery))).collect();
             if run.len() > 1
-                && let Err(failure) = self.run(&mut run).await
+                && let (Err(failure), ()) = join(self.run(&mut run), self.clear_up()).await
             {
                 tracing::info!(reason = failure.told().0, events = run.len(), "each event by itself");
             }
             for Incoming { event, delivery, mut track, ended } in run {
                 reports.push(match ended {
                     Some(outcome) => {
+                        self.settle_beside(&outcome, &track).await;
                         let (event_id, table) = (event.id.id().to_owned(), event.table.clone());
                         Ok(Report { outcome, event_id, table, row: event.row.to_string() })
                     }
@@ -102,7 +104,7 @@ impl Engine {
             return Ok(());
         }
         if self.parts.target.schemas.peek(&table.target).is_none() {
-            self.way_is_open(delivery, deadline).await?;
+            self.way_is_open(delivery, deadline, &Track::default()).await?;
         }
         let schema = self.schema_for(run, deadline).await?;
         let mut members: Vec<Member<'_>> = Vec::with_capacity(run.len());
@@ -191,10 +193,14 @@ impl Engine {
         let (partition, event, delivery) = (partition.key().to_owned(), *event, *delivery);
         members.iter_mut().for_each(|member| member.track.partition = Some(partition.clone()));
         let (parts, clock) = (&self.parts, self.parts.clock.as_ref());
-        self.way_is_open(delivery, deadline).await?;
-        let _turn = self.locks.turn(&partition, clock, deadline).await?;
+        let mut track = Track::default();
+        self.way_is_open(delivery, deadline, &track).await?;
+        let (_turn, reserved) = self.turn_and_place(&partition, delivery, deadline, &mut track).await?;
         let limits = &parts.mapping.limits;
-        let acquire = Acquire { ledger: &parts.ledger, clock, limits, deadline, duplicate_wait: limits.duplicate_wait };
+        // a place is not kept from others while the row does not come
+        let until = reserved.as_ref().map_or(deadline, |_| deadline.min(clock.monotonic() + PLACE_HELD_MAX));
+        let acquire =
+            Acquire { ledger: &parts.ledger, clock, limits, deadline: until, duplicate_wait: limits.duplicate_wait };
         let (claimed, beside) = {
             let members = &*members;
             let touches = |state: &RowState, places: &[usize]| {
@@ -216,7 +222,8 @@ impl Engine {
         let Some((mut claim, taken)) = claimed? else { return Ok(Vec::new()) };
         let mut members: Vec<&mut Member<'_>> =
             members.iter_mut().enumerate().filter(|(n, _)| taken.contains(n)).map(|(_, member)| member).collect();
-        let mut work = self.begin(&mut claim, event, delivery, deadline);
+        let key_before = claim.state.key.clone();
+        let mut work = self.begin(&mut claim, event, delivery, deadline, reserved);
         let applied = match failed {
             Some(failure) => Err(failure),
             None => self.apply_fold(&members, &mut work).await,
@@ -224,8 +231,12 @@ impl Engine {
         let failure = match applied {
             Ok((state, outcomes)) => match work.settled().await {
                 Ok(()) => {
+                    let key = state.key.clone();
                     return match parts.ledger.finish_all(work.claim, state, &outcomes).await? {
-                        Finished::Done => Ok(members.iter().map(|member| member.place).zip(outcomes).collect()),
+                        Finished::Done => {
+                            keys::note_let_go(&parts.ledger, &partition, key_before, key.as_deref()).await;
+                            Ok(members.iter().map(|member| member.place).zip(outcomes).collect())
+                        }
                         Finished::Overtaken => Err(Failure::Overtaken),
                     };
                 }
