@@ -87,8 +87,7 @@ impl Engine {
             Err(before) => return Ok(Outcome::Duplicate(words(&before))),
         };
         let key_before = claim.state.key.clone();
-        let mut work = self.begin(&mut claim, job.event, delivery, deadline);
-        work.reserved = reserved;
+        let mut work = self.begin(&mut claim, job.event, delivery, deadline, reserved);
         if let Err(failure) = beside {
             return self.leave(job, delivery, track, work, failure).await;
         }

@@ -26,7 +26,7 @@
 
 mod apply;
 
-use super::claiming::Acquire;
+use super::claiming::{Acquire, PLACE_HELD_MAX};
 use super::engine::{Engine, REMAPS_MAX};
 use super::failure::Failure;
 use super::job::Job;
@@ -77,13 +77,14 @@ impl Engine {
             let incoming = |(event, delivery)| Incoming { event, delivery, track: Track::default(), ended: None };
             let mut run: Vec<Incoming<'_>> = run.iter().map(|(event, delivery)| incoming((event, delivery))).collect();
             if run.len() > 1
-                && let Err(failure) = self.run(&mut run).await
+                && let (Err(failure), ()) = join(self.run(&mut run), self.clear_up()).await
             {
                 tracing::info!(reason = failure.told().0, events = run.len(), "each event by itself");
             }
             for Incoming { event, delivery, mut track, ended } in run {
                 reports.push(match ended {
                     Some(outcome) => {
+                        self.settle_beside(&outcome, &track).await;
                         let (event_id, table) = (event.id.id().to_owned(), event.table.clone());
                         Ok(Report { outcome, event_id, table, row: event.row.to_string() })
                     }
@@ -194,10 +195,12 @@ impl Engine {
         let (parts, clock) = (&self.parts, self.parts.clock.as_ref());
         let mut track = Track::default();
         self.way_is_open(delivery, deadline, &track).await?;
-        // whether there is a place is all that is asked: a fold may wait for its row, and others use the place meanwhile
-        let (_turn, _) = self.turn_and_place(&partition, delivery, deadline, &mut track).await?;
+        let (_turn, reserved) = self.turn_and_place(&partition, delivery, deadline, &mut track).await?;
         let limits = &parts.mapping.limits;
-        let acquire = Acquire { ledger: &parts.ledger, clock, limits, deadline, duplicate_wait: limits.duplicate_wait };
+        // a place is not kept from others while the row does not come
+        let until = reserved.as_ref().map_or(deadline, |_| deadline.min(clock.monotonic() + PLACE_HELD_MAX));
+        let acquire =
+            Acquire { ledger: &parts.ledger, clock, limits, deadline: until, duplicate_wait: limits.duplicate_wait };
         let (claimed, beside) = {
             let members = &*members;
             let touches = |state: &RowState, places: &[usize]| {
@@ -220,7 +223,7 @@ impl Engine {
         let mut members: Vec<&mut Member<'_>> =
             members.iter_mut().enumerate().filter(|(n, _)| taken.contains(n)).map(|(_, member)| member).collect();
         let key_before = claim.state.key.clone();
-        let mut work = self.begin(&mut claim, event, delivery, deadline);
+        let mut work = self.begin(&mut claim, event, delivery, deadline, reserved);
         let applied = match failed {
             Some(failure) => Err(failure),
             None => self.apply_fold(&members, &mut work).await,

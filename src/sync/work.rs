@@ -157,6 +157,7 @@ impl Engine {
         event: &ChangeEvent,
         delivery: &Delivery,
         deadline: Duration,
+        reserved: Option<Permit>,
     ) -> Work<'a> {
         Work {
             claim,
@@ -167,7 +168,7 @@ impl Engine {
             limits: &self.parts.mapping.limits,
             deadline,
             patient: self.is_patient(delivery),
-            reserved: None,
+            reserved,
             traces: Call {
                 correlation: event.origin.correlation.clone(),
                 traceparent: delivery.traceparent.clone(),

@@ -95,7 +95,7 @@ proptest! {
         events.retain(|event| event.rank != Rank::Delete);
         events.iter_mut().for_each(|event| event.name.push('x'));
         let done = folded_once(&known, &events);
-        let mut state = RowState { scale: known.scale.or(Some(Scale::RowVersion)), ..known };
+        let mut state = RowState { scale: done.state.scale, ..known };
         for n in &done.order {
             let event = &events[*n];
             let version = state.version_of(&event.stamp, event.rank, 0, &event.name).0;
