@@ -27,18 +27,22 @@ pub mod dry;
 pub mod feed;
 pub mod full;
 mod keys;
+pub mod linked;
 pub mod links;
 pub mod lookups;
 pub mod progress;
 pub mod read;
+mod renamed;
 pub mod report;
 pub mod rows;
 mod run;
 pub mod saved;
+pub mod stop;
 pub mod table;
 mod tick;
 pub mod walk;
 
+use self::stop::Stop;
 use crate::dataverse::pages::PAGE_ROWS_MAX;
 use crate::ledger::system::System;
 use crate::sync::engine::Engine;
@@ -69,6 +73,8 @@ pub struct Options {
     /// How long after the first look a dry run looks at what differs a second time. Default 3 s: events that were under way
     /// have arrived by then, as a rule.
     pub second_look: Duration,
+    /// Asks this run to stop before its end; it goes on from there another time.
+    pub stop: Stop,
 }
 
 impl Default for Options {
@@ -84,6 +90,7 @@ impl Default for Options {
             budget: None,
             rarely: false,
             second_look: Duration::from_secs(3),
+            stop: Stop::default(),
         }
     }
 }

@@ -61,12 +61,16 @@ pub struct Settings {
     pub auth: Auth,
     /// Service protection, off unless given.
     pub protection: Option<Protection>,
+    /// What every answer advises as requests at once (`x-ms-dop-hint`).
+    pub dop_hint: u32,
     /// How many requests the log keeps.
     pub log_entries_max: usize,
     /// How long a delta link is good (`ExpireChangeTrackingInDays`).
     pub changes_kept: Duration,
     /// Privileges that the application user lacks, like `prvWriteAccount`.
     pub privileges_lacking: BTreeSet<String>,
+    /// Rows come in the order of their ids as text, and not as SQL Server sorts GUIDs: nobody documents which.
+    pub sorts_as_text: bool,
     /// The tables.
     pub schema: Schema,
 }
@@ -85,9 +89,11 @@ impl Settings {
             step_delay: (Duration::ZERO, Duration::ZERO),
             auth: Auth::None,
             protection: None,
+            dop_hint: 8,
             log_entries_max: 1_000,
             changes_kept: Duration::from_secs(7 * 86_400),
             privileges_lacking: BTreeSet::new(),
+            sorts_as_text: false,
             schema,
         }
     }
@@ -114,6 +120,8 @@ pub struct World {
     pub base_currency: Uuid,
     /// Privileges that the application user lacks.
     pub privileges_lacking: BTreeSet<String>,
+    /// Whether rows come in the order of their ids as text.
+    pub sorts_as_text: bool,
 }
 
 /// Somebody who acts.
