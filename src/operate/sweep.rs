@@ -216,7 +216,7 @@ impl Sweeper {
                 Err(error) => tracing::warn!(%error, "placeholders were not looked at"),
             }
             match self.purge(run.deadline).await {
-                Ok(purged) => swept.purged = purged.events + purged.rows,
+                Ok(purged) => swept.purged = purged.events + purged.rows + purged.pointers,
                 Err(error) => tracing::warn!(error, "the purge did not get on"),
             }
         }

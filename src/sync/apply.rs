@@ -1,7 +1,7 @@
 //! One claimed job: claim, merge, apply, finish.
 
 use super::claiming::Acquire;
-use super::compared::{differs_now, is_absence, presence};
+use super::compared::is_absence;
 use super::delete;
 use super::engine::Engine;
 use super::failure::Failure;
@@ -24,7 +24,6 @@ use crate::domain::row::RowState;
 use crate::domain::value::{RowRef, Value};
 use crate::domain::version::Version;
 use crate::ledger::claim::Finished;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,6 +87,7 @@ impl Engine {
             Ok(claim) => claim,
             Err(before) => return Ok(Outcome::Duplicate(words(&before))),
         };
+        let key_before = claim.state.key.clone();
         let mut work = Work {
             claim: &mut claim,
             ledger: &parts.ledger,
@@ -129,8 +129,12 @@ impl Engine {
         let failure = match applied {
             Ok((state, outcome)) => match work.settled().await {
                 Ok(()) => {
+                    let key = state.key.clone();
                     return match parts.ledger.finish(work.claim, state, &outcome).await? {
-                        Finished::Done => Ok(outcome),
+                        Finished::Done => {
+                            keys::note_let_go(&parts.ledger, partition, key_before, key.as_deref()).await;
+                            Ok(outcome)
+                        }
                         Finished::Overtaken => Err(Failure::Overtaken),
                     };
                 }
@@ -139,44 +143,6 @@ impl Engine {
             Err(failure) => failure,
         };
         self.leave(job, delivery, track, work, failure).await
-    }
-
-    /// Applies the row as the source has it now.
-    pub(super) async fn apply_from_source(
-        &self,
-        job: &Job<'_>,
-        work: &mut Work<'_>,
-    ) -> Result<(RowState, Outcome), Failure> {
-        let state = work.claim.state_before();
-        let Some((event, hidden)) = self.ask_source(job, work).await? else {
-            if is_absence(job.event) {
-                return self.apply_absence(job, &state, work).await;
-            }
-            // gone at the source: its delete is an event of its own
-            let version = version(&state, job.event, work.claim.arrival_ms);
-            let done = Done::Stale { ties: &BTreeSet::new() };
-            return Ok((advance(&state, &version, &done, &job.groups), Outcome::Stale));
-        };
-        if is_absence(job.event) {
-            // the source has the row: there is nothing to delete
-            return Ok((state, Outcome::Stale));
-        }
-        let event = if job.differs.is_some() { presence(event, job.event, &state) } else { event };
-        let seen = match self.job(&event, job.table, Arc::clone(&job.schema))? {
-            Ok(seen) if seen.partition == job.partition => {
-                let all = || seen.mapped.columns.keys().cloned().collect();
-                let differs = differs_now(job, &seen).map(|differs| if work.vanished { all() } else { differs });
-                Job { witness: true, differs, ..seen }
-            }
-            Ok(_) => return Err(Failure::never("identity_changed: the source's row has another key now")),
-            Err(ignored) => return Ok((work.claim.state_before(), Outcome::Ignored(ignored))),
-        };
-        let columns: BTreeSet<String> = seen.mapped.columns.keys().cloned().collect();
-        if !columns.is_subset(&work.claim.state.touched) {
-            work.touch(&columns).await?;
-        }
-        let applied = self.apply(&seen, work).await?;
-        self.apply_hidden(job, &hidden, applied, work).await
     }
 
     /// Ends work without an outcome. The event is kept first (R9); then the row is given back, unless an unanswered request
@@ -255,14 +221,16 @@ impl Engine {
             state.exists = false;
             state.target = state.target.filter(|_| matches!(job.row, RowRef::Id(_)));
         }
+        let renamed = self.renamed(job, &state, work).await?;
         let version = version(&state, job.event, work.claim.arrival_ms);
         let sources = Sources { source: self.parts.source.as_ref(), mapping: &self.parts.mapping, known: &self.known };
         let mut row = RowToWrite {
             table: job.table,
             schema: &job.schema,
             row: &job.row,
-            known_id: job.seen().or(state.target),
-            exists: !work.vanished && if job.differs.is_some() { job.was_there() } else { state.exists },
+            known_id: job.seen().or(renamed).or(state.target),
+            exists: !work.vanished
+                && if job.differs.is_some() { job.was_there() || renamed.is_some() } else { state.exists },
             tag: &self.parts.tag,
             may_create: true,
             at: version.at,

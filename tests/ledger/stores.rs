@@ -179,6 +179,7 @@ macro_rules! purge_cases {
             a_bounded_purge_goes_on_where_it_stopped_and_comes_round
             a_partition_larger_than_the_budget_does_not_hold_up_the_scan
             links_that_are_gone_and_events_that_waited_are_forgotten_too
+            pointers_of_keys_that_were_let_go_are_forgotten_and_no_others
             leases_and_states_of_the_system_are_never_purged
         }
     };

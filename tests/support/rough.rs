@@ -227,6 +227,14 @@ impl Expiring for Rough {
         let (ledger, partition, records) = (Arc::clone(&self.ledger), partition.to_owned(), records.to_vec());
         self.write(&what, async move { ledger.remove(&partition, &records).await }.boxed()).await
     }
+
+    async fn row(&self, partition: &str) -> Result<Option<Stored<RowRecord>>, StoreError> {
+        Rough::read(self, &format!("row {partition}"), Expiring::row(self.ledger.as_ref(), partition).boxed()).await
+    }
+
+    fn stored_name(&self, partition: &str) -> Result<String, StoreError> {
+        self.ledger.stored_name(partition)
+    }
 }
 
 #[async_trait]

@@ -50,6 +50,9 @@ fn table_text(table: &TableReport, dry: bool) -> String {
     line(&mut text, "alike", table.equal);
     line(&mut text, "missing", numbers(table.missing, &table.missing_examples));
     line(&mut text, "extra", numbers(table.extra, &table.extra_examples));
+    if table.key_changed > 0 {
+        line(&mut text, "key changed", numbers(table.key_changed, &table.key_changed_examples));
+    }
     line(&mut text, "different", table.different);
     for (column, rows) in &table.by_column {
         let examples = table.column_examples.get(column).map(Vec::as_slice).unwrap_or_default();
@@ -85,12 +88,13 @@ fn table_text(table: &TableReport, dry: bool) -> String {
 
 /// What a run that mends would do.
 fn would(table: &TableReport) -> String {
+    let renamed = if table.key_changed > 0 { format!("rename {}, ", table.key_changed) } else { String::new() };
     let number = match table.deletes_max {
         max if max != 0 && table.extra > u64::from(max) => format!(" --deletes-max {}", table.extra),
         _ => String::new(),
     };
     format!(
-        "create {}, update {}, leave {} extra rows (--delete-extra{number} deletes them)",
+        "create {}, {renamed}update {}, leave {} extra rows (--delete-extra{number} deletes them)",
         table.missing, table.different, table.extra
     )
 }

@@ -32,6 +32,7 @@ pub mod links;
 pub mod lookups;
 pub mod progress;
 pub mod read;
+mod renamed;
 pub mod report;
 pub mod rows;
 mod run;

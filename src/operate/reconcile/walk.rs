@@ -15,7 +15,7 @@ use crate::domain::partition::Partition;
 use crate::domain::value::RowRef;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use uuid::Uuid;
 
 /// Rows handed out at a time.
@@ -282,6 +282,13 @@ impl<'a> Walk<'a> {
         Ok(seen.collect())
     }
 
+    /// The rows of the target whose keys can be told to the source, and that the source does not have.
+    pub(super) async fn unpaired(&self, rows: &[TargetRow]) -> Result<BTreeSet<Uuid>, WalkError> {
+        let counterparts = self.counterparts(rows, true, &mut None).await?;
+        let unpaired = rows.iter().zip(counterparts).filter(|(_, (known, there))| known.is_some() && there.is_none());
+        Ok(unpaired.map(|(row, _)| row.id).collect())
+    }
+
     /// Per row how the other side knows it, and its row there. `back`: the rows are the target's.
     async fn counterparts(
         &self,
@@ -347,6 +354,14 @@ impl<'a> Walk<'a> {
 fn target_key(columns: &[String], row: &TargetRow) -> Option<RowRef> {
     let part = |column: &String| Some((column.clone(), super::keys::part(row.columns.get(column)?)?));
     columns.iter().map(part).collect::<Option<KeyParts>>().map(RowRef::Key)
+}
+
+/// How the target knows one of its rows, where it does so by key.
+pub(super) fn key_in_target(table: &Table<'_>, row: &TargetRow) -> Option<RowRef> {
+    match &table.map.identity {
+        Identity::Key(columns) => target_key(columns, row),
+        Identity::Id => None,
+    }
 }
 
 /// The page at an address, if one is wanted.

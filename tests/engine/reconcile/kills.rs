@@ -112,7 +112,7 @@ async fn a_killed_comparison_of_links_goes_on_within_its_relationship() {
         let latency = dataverse_sync::sim::dataverse::Effect::Slow { before: SECOND / 40, after: SECOND / 40 };
         let always = dataverse_sync::sim::dataverse::When::Always;
         for side in [&twins.source, &twins.target] {
-            side.faults().add(dataverse_sync::sim::dataverse::Rule::new(always.clone(), latency.clone()));
+            side.faults().add(dataverse_sync::sim::dataverse::Rule::new(always, latency.clone()));
         }
         let full = Options { full: true, delete_extra: true, ..options() };
         let mut kills = 0;
