@@ -3,6 +3,7 @@
 
 mod load;
 mod measure;
+mod reconcile;
 mod report;
 mod scenario;
 mod world;
@@ -47,7 +48,19 @@ pub struct BenchArgs {
     /// Decides times and faults
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// One JSON array instead of text
+    /// Instead of events: `reconcile` over so many rows, its memory, time and requests
+    #[arg(long, value_name = "ROWS", conflicts_with_all = ["scenario", "storage"],
+        value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    reconcile: Option<u32>,
+    /// With --reconcile: how many of a hundred rows the target lacks; 100 is an initial load
+    #[arg(long, value_name = "PERCENT", default_value_t = 1, requires = "reconcile",
+        value_parser = clap::value_parser!(u32).range(0..=100))]
+    missing: u32,
+    /// With --reconcile: rows of a page
+    #[arg(long, value_name = "ROWS", default_value_t = 5_000, requires = "reconcile",
+        value_parser = clap::value_parser!(u32).range(1..=5_000))]
+    page: u32,
+    /// JSON instead of text
     #[arg(long)]
     json: bool,
 }
@@ -58,6 +71,9 @@ pub struct BenchArgs {
 /// They could not run, or something was lost, doubled or different.
 pub fn bench(arguments: &BenchArgs, _environment: &BTreeMap<String, String>) -> Result<(), Trouble> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    if let Some(rows) = arguments.reconcile {
+        return compare(&runtime, arguments, rows);
+    }
     let scenarios = if arguments.scenario.is_empty() { &Scenario::ALL[..] } else { &arguments.scenario };
     let mut reports: Vec<Report> = Vec::new();
     for scenario in scenarios {
@@ -81,4 +97,21 @@ pub fn bench(arguments: &BenchArgs, _environment: &BTreeMap<String, String>) -> 
         return Ok(());
     }
     Err(Trouble::Failed(anyhow!("lost, doubled or different: {}", bad.join(", "))))
+}
+
+/// `--reconcile`.
+fn compare(runtime: &tokio::runtime::Runtime, arguments: &BenchArgs, rows: u32) -> Result<(), Trouble> {
+    let report = runtime.block_on(async {
+        tokio::select! {
+            report = reconcile::run(arguments, rows) => report,
+            _ = tokio::signal::ctrl_c() => Err(anyhow!("stopped before the end")),
+        }
+    })?;
+    let text = if arguments.json { serde_json::to_string_pretty(&report)? } else { report.text() };
+    // a closed pipe changes no verdict
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+    match report.wrong() {
+        None => Ok(()),
+        Some(wrong) => Err(Trouble::Failed(anyhow!("{wrong}"))),
+    }
 }

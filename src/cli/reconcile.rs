@@ -4,15 +4,17 @@ mod show;
 
 use super::Trouble;
 use super::place::{Place, print};
-use crate::app::reconciling;
-use crate::operate::reconcile::progress::Progress;
+use crate::app::{reconciling, stop_signals};
+use crate::operate::reconcile::progress::{Progress, WAITING};
 use crate::operate::reconcile::report::Report;
+use crate::operate::reconcile::stop::Stop;
 use crate::operate::reconcile::{CannotReconcile, Options};
 use anyhow::{Context, anyhow};
 use clap::Args;
+use futures_util::StreamExt;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Where nobody looks at a terminal, one report of progress in this many is printed (they come twice a second).
@@ -36,6 +38,9 @@ pub struct Arguments {
     /// Delete what the target has and the source does not; implies --full
     #[arg(long)]
     delete_extra: bool,
+    /// Most extra rows of a table that this run deletes, 0 for any number [default: `deletes_max` of sync.toml]
+    #[arg(long, value_name = "ROWS", requires = "delete_extra")]
+    deletes_max: Option<u32>,
     /// Show values in examples; they are the rows' contents
     #[arg(long, requires = "dry_run")]
     values: bool,
@@ -65,22 +70,29 @@ pub fn reconcile(arguments: &Arguments, environment: &BTreeMap<String, String>) 
         tables: arguments.table.clone(),
         full: arguments.full || arguments.delete_extra,
         delete_extra: arguments.delete_extra,
+        deletes_max: arguments.deletes_max,
         values: arguments.values,
         anew: arguments.anew,
         page_rows: arguments.page,
         second_look: Duration::from_secs(arguments.second_look),
         ..Options::default()
     };
-    let told = AtomicU32::new(0);
-    let terminal = std::io::stderr().is_terminal();
-    let watch = |progress: &Progress| tell(progress, terminal, &told);
+    let told = Told { terminal: std::io::stderr().is_terminal(), last: Mutex::default() };
+    let watch = |progress: &Progress| told.tell(progress);
+    let terminal = told.terminal;
     let report = runtime.block_on(async {
-        if arguments.dry_run {
-            reconciler.compare(&options, &watch).await
-        } else {
-            reconciler.mend(&options, &watch).await
+        let run = async {
+            if arguments.dry_run {
+                reconciler.compare(&options, &watch).await
+            } else {
+                reconciler.mend(&options, &watch).await
+            }
+        };
+        tokio::select! {
+            report = run => Ok(report),
+            stopped = stop_when_asked(&options.stop) => Err(stopped),
         }
-    });
+    })?;
     if terminal {
         tell_text("\r\x1b[K");
     }
@@ -107,22 +119,90 @@ fn judge(report: &Report, dry: bool) -> Result<(), Trouble> {
     }
 }
 
-fn tell(progress: &Progress, terminal: bool, told: &AtomicU32) {
-    let number = told.fetch_add(1, Ordering::Relaxed);
-    if !terminal && !number.is_multiple_of(QUIET) {
-        return;
+/// The first Ctrl-C (or SIGTERM) lets the run end in order: what is under way is finished, and where it is is kept. Comes
+/// back at the second one.
+async fn stop_when_asked(stop: &Stop) -> anyhow::Error {
+    let mut signals = match stop_signals() {
+        Ok(signals) => signals,
+        // then it dies of them, as everything does
+        Err(_) => return std::future::pending().await,
+    };
+    signals.next().await;
+    tell_text("\nstopping: what is under way is finished (again: at once)\n");
+    stop.ask();
+    signals.next().await;
+    anyhow!("stopped at once; the next run waits some seconds until the table is free, and goes on from there")
+}
+
+/// What was told of how far it is.
+struct Told {
+    terminal: bool,
+    /// Table and step, and how often they came since they were told last.
+    last: Mutex<(String, &'static str, u32)>,
+}
+
+impl Told {
+    fn tell(&self, progress: &Progress) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = (last.0.as_str(), last.1) != (progress.table.as_str(), progress.step);
+        last.2 += 1;
+        if !self.terminal && !is_new && last.2 < QUIET {
+            return;
+        }
+        *last = (progress.table.clone(), progress.step, 0);
+        let line = line(progress);
+        tell_text(&if self.terminal { format!("\r\x1b[K{line}") } else { format!("{line}\n") });
     }
-    let total = progress.total.map(|total| format!(" of {total}")).unwrap_or_default();
-    let left = progress.left.map(|left| format!(", {} s left", left.as_secs())).unwrap_or_default();
-    let line = format!(
-        "{} {}: {}{total} rows, {:.0} per second{left}",
-        progress.table, progress.step, progress.rows, progress.per_second
-    );
-    tell_text(&if terminal { format!("\r\x1b[K{line}") } else { format!("{line}\n") });
+}
+
+/// How far it is, on one line.
+fn line(progress: &Progress) -> String {
+    let Progress { table, step, rows, total, per_second, left } = progress;
+    if *step == WAITING {
+        return format!("{table} waiting: another run has this table, or died less than half a minute ago");
+    }
+    let total = total.map(|total| format!(" of about {total}")).unwrap_or_default();
+    let left = left.map(|left| format!(", {} left", time(left))).unwrap_or_default();
+    let rate = if *per_second > 0.0 { format!(", {per_second:.0} per second{left}") } else { String::new() };
+    format!("{table} {step}: {rows}{total} rows{rate}")
+}
+
+fn time(left: Duration) -> String {
+    match left.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7_200 => format!("{} min", seconds.div_ceil(60)),
+        seconds => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
+    }
 }
 
 /// Progress is for people: nobody minds if it cannot be shown.
 fn tell_text(text: &str) {
     let mut err = std::io::stderr();
     let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_tells_rate_and_time_left_where_the_total_is_known() {
+        let progress = Progress {
+            table: "account".to_owned(),
+            step: "comparing",
+            rows: 5_000,
+            total: Some(20_000),
+            per_second: 250.4,
+            left: Some(Duration::from_secs(60)),
+        };
+        assert_eq!(line(&progress), "account comparing: 5000 of about 20000 rows, 250 per second, 60 s left");
+        let unknown = Progress { total: None, left: None, ..progress.clone() };
+        assert_eq!(line(&unknown), "account comparing: 5000 rows, 250 per second");
+        let begun = Progress { rows: 0, per_second: 0.0, left: None, ..progress.clone() };
+        assert_eq!(line(&begun), "account comparing: 0 of about 20000 rows");
+        let waits = Progress { step: WAITING, ..progress };
+        assert!(line(&waits).starts_with("account waiting: another run has this table"));
+        let times = [119, 120, 7_199, 7_200].map(|seconds| time(Duration::from_secs(seconds)));
+        assert_eq!(times, ["119 s", "2 min", "120 min", "2 h 0 min"]);
+    }
 }

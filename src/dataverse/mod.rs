@@ -13,6 +13,7 @@ pub mod body;
 pub mod classify;
 pub mod client;
 pub mod codes;
+pub mod counts;
 pub mod environment;
 pub mod equal;
 pub mod error;

@@ -13,7 +13,9 @@ use chrono::{DateTime, Utc};
 use http::HeaderMap;
 use http::header::DATE;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
@@ -178,14 +180,16 @@ impl Dataverse {
         };
         let exchange = paged(Exchange::get(Verb::Query, name, None, path), page_rows, false);
         let response = self.exchange(call, exchange).await?;
-        let body = object(name, &response.body)?;
-        let guid = |row: &Json, column: &str| row.get(column).and_then(Json::as_str).and_then(literal::parse_guid);
-        let pair = |row: &Json| match (guid(row, first), guid(row, second)) {
+        let body = Body::read(name, &response.body)?;
+        let guid = |row: &Map<String, Json>, column: &str| {
+            row.get(column).and_then(Json::as_str).and_then(literal::parse_guid)
+        };
+        let pair = |row: &Map<String, Json>| match (guid(row, first), guid(row, second)) {
             (Some(first), Some(second)) => Ok((first, second)),
             _ => Err(protocol_error(Verb::Query, name, "a link lacks one of its rows")),
         };
-        let rows = values(name, &body)?.iter().map(pair).collect::<Result<_, _>>()?;
-        let next = self.link_of(name, entity_set, &body, "@odata.nextLink")?;
+        let rows = body.value.iter().map(|row| pair(&object(name, row)?)).collect::<Result<_, _>>()?;
+        let next = self.link_of(name, entity_set, body.next.as_deref())?;
         Ok(Page { rows, deleted: Vec::new(), next, delta: None, at: date(&response.headers) })
     }
 
@@ -199,10 +203,10 @@ impl Dataverse {
         let (schema, name) = (selection.schema, selection.schema.name.as_str());
         let exchange = paged(Exchange::get(Verb::Query, name, None, path), selection.page_rows, track);
         let response = self.exchange(call, exchange).await?;
-        let body = object(name, &response.body)?;
-        let (mut rows, mut deleted) = (Vec::new(), Vec::new());
-        for row in values(name, &body)? {
-            let row = row.as_object().ok_or_else(|| protocol_error(Verb::Query, name, "a row is no object"))?;
+        let body = Body::read(name, &response.body)?;
+        let (mut rows, mut deleted) = (Vec::with_capacity(body.value.len()), Vec::new());
+        for row in &body.value {
+            let row = &object(name, row)?;
             if let Some(id) = deleted_id(row) {
                 deleted.push(id.ok_or_else(|| protocol_error(Verb::Query, name, "a deleted row has no id"))?);
                 continue;
@@ -210,20 +214,14 @@ impl Dataverse {
             let decoded = row::decode(schema, selection.columns, row);
             rows.push(decoded.map_err(|error| protocol_error(Verb::Query, name, &error.to_string()))?);
         }
-        let next = self.link_of(name, &schema.entity_set, &body, "@odata.nextLink")?;
-        let delta = self.link_of(name, &schema.entity_set, &body, "@odata.deltaLink")?;
+        let next = self.link_of(name, &schema.entity_set, body.next.as_deref())?;
+        let delta = self.link_of(name, &schema.entity_set, body.delta.as_deref())?;
         Ok(Page { rows, deleted, next, delta, at: date(&response.headers) })
     }
 
     /// A link of an answer, which must lead to this environment and table.
-    fn link_of(
-        &self,
-        name: &str,
-        entity_set: &str,
-        body: &Map<String, Json>,
-        member: &str,
-    ) -> Result<Option<Link>, DataverseError> {
-        let Some(link) = body.get(member).and_then(Json::as_str) else { return Ok(None) };
+    fn link_of(&self, name: &str, entity_set: &str, link: Option<&str>) -> Result<Option<Link>, DataverseError> {
+        let Some(link) = link else { return Ok(None) };
         let root = self.absolute("");
         let below = link.get(..root.len()).filter(|start| start.eq_ignore_ascii_case(&root));
         let path = below.and_then(|_| link.get(root.len()..));
@@ -273,16 +271,26 @@ fn term(schema: &TableSchema, key: &KeyParts) -> Result<String, UrlError> {
     })
 }
 
-fn object(table: &str, body: &[u8]) -> Result<Map<String, Json>, DataverseError> {
-    match serde_json::from_slice(body) {
-        Ok(Json::Object(object)) => Ok(object),
-        _ => Err(protocol_error(Verb::Query, table, "the answer is no JSON object")),
+/// An answer with many rows. They stay text until their turn: a tree of all of them is several times as large as both.
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    value: Vec<&'a RawValue>,
+    #[serde(borrow, default, rename = "@odata.nextLink")]
+    next: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "@odata.deltaLink")]
+    delta: Option<Cow<'a, str>>,
+}
+
+impl<'a> Body<'a> {
+    fn read(table: &str, body: &'a [u8]) -> Result<Self, DataverseError> {
+        let wrong = |_| protocol_error(Verb::Query, table, "the answer is no JSON object with rows");
+        serde_json::from_slice(body).map_err(wrong)
     }
 }
 
-fn values<'a>(table: &str, body: &'a Map<String, Json>) -> Result<&'a Vec<Json>, DataverseError> {
-    let rows = body.get("value").and_then(Json::as_array);
-    rows.ok_or_else(|| protocol_error(Verb::Query, table, "the answer has no rows"))
+fn object(table: &str, row: &RawValue) -> Result<Map<String, Json>, DataverseError> {
+    serde_json::from_str(row.get()).map_err(|_| protocol_error(Verb::Query, table, "a row is no object"))
 }
 
 /// The id of an entry about a deleted row; `Some(None)` if it has none.

@@ -155,6 +155,9 @@ pub struct Comparison {
     /// The target did not have the row (for a delete: still had it).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub missing: bool,
+    /// A delete that a person has asked for, knowing how many: the fuse against mass deletes lets it through.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub decided: bool,
     /// In a table known by an alternate key: the target's GUID of the row that was compared, or, if it is missing, of the row
     /// that has another key and is this one all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]

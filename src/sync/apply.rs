@@ -1,7 +1,7 @@
 //! One claimed job: claim, merge, apply, finish.
 
 use super::claiming::Acquire;
-use super::compared::is_absence;
+use super::compared::{is_absence, is_decided};
 use super::delete;
 use super::engine::Engine;
 use super::failure::Failure;
@@ -25,7 +25,6 @@ use crate::domain::row::RowState;
 use crate::domain::value::{RowRef, Value};
 use crate::domain::version::Version;
 use crate::ledger::claim::Finished;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -315,7 +314,7 @@ impl Engine {
         sources: &Sources<'_>,
     ) -> Result<Applied, Failure> {
         let fused = Fused { mapping: &self.parts.mapping, system: self.parts.system.as_ref(), table: job.table };
-        if !work.claim.is_replay() {
+        if !work.claim.is_replay() && !is_decided(job.event) {
             self.fuse.pass(&fused, work.clock).await?;
         }
         let removed = match job.table.deletes {

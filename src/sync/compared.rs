@@ -31,6 +31,11 @@ pub(super) fn is_absence(event: &ChangeEvent) -> bool {
     event.origin.comparison.is_some() && event.operation == Operation::Delete
 }
 
+/// Whether a person asked for this delete, knowing how many there are.
+pub(super) fn is_decided(event: &ChangeEvent) -> bool {
+    event.origin.comparison.as_ref().is_some_and(|comparison| comparison.decided)
+}
+
 impl Job<'_> {
     /// Whether a comparison saw the row in the target.
     pub(super) fn was_there(&self) -> bool {

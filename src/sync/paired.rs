@@ -128,8 +128,11 @@ impl Engine {
         if has.as_ref().is_some_and(same) {
             return Ok(None);
         }
-        let comparison =
-            Comparison { differs: job.mapped.columns.keys().cloned().collect(), missing: true, target: None };
+        let comparison = Comparison {
+            differs: job.mapped.columns.keys().cloned().collect(),
+            missing: true,
+            ..Comparison::default()
+        };
         let origin = Origin { comparison: Some(comparison), ..job.event.origin.clone() };
         Ok(Some(ChangeEvent { origin, ..job.event.clone() }))
     }

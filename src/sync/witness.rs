@@ -39,7 +39,11 @@ pub(super) fn is_signal(table: &TableMap, event: &ChangeEvent) -> bool {
 
 impl Engine {
     /// Applies the row as the source has it now.
-    pub(super) async fn apply_from_source(&self, job: &Job<'_>, work: &mut Work<'_>) -> Result<(RowState, Outcome), Failure> {
+    pub(super) async fn apply_from_source(
+        &self,
+        job: &Job<'_>,
+        work: &mut Work<'_>,
+    ) -> Result<(RowState, Outcome), Failure> {
         let state = work.claim.state_before();
         let Some((event, hidden)) = self.ask_source(job, work).await? else {
             if is_absence(job.event) {

@@ -3,5 +3,8 @@
 //! With more rows: `ROWS=50000 cargo test --release --test all reconcile::planted -- --nocapture`.
 #![cfg(unix)]
 
+mod kills;
+mod memory;
 mod planted;
+mod stop;
 mod world;

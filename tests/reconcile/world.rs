@@ -8,7 +8,7 @@ use dataverse_sync::sim::tables::{self, DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY, Ta
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -56,19 +56,27 @@ impl Ended {
 
 impl World {
     pub async fn new() -> Self {
-        let environment = |number: u128| {
-            let mut schema = sample_schema();
-            if number == 2 {
-                // the target rounds more, and holds less
-                let account = schema.tables.get_mut("account").unwrap();
-                account.columns.get_mut("new_rating").unwrap().kind = Kind::Decimal(2, -1_000, 1_000);
-                account.columns.get_mut("description").unwrap().kind = Kind::Memo(10);
-                account.columns.remove("new_sequence");
-            }
-            let mut settings = Settings::new(Uuid::from_u128(number << 96), schema);
-            settings.log_entries_max = 10;
-            Environment::new(settings)
+        let target = |settings: &mut Settings| {
+            // the target rounds more, and holds less
+            let account = settings.schema.tables.get_mut("account").unwrap();
+            account.columns.get_mut("new_rating").unwrap().kind = Kind::Decimal(2, -1_000, 1_000);
+            account.columns.get_mut("description").unwrap().kind = Kind::Memo(10);
+            account.columns.remove("new_sequence");
         };
+        Self::set(TOML, |_| {}, target).await
+    }
+
+    /// With this mapping, and sides that are like this.
+    pub async fn set(toml: &str, source: impl FnOnce(&mut Settings), target: impl FnOnce(&mut Settings)) -> Self {
+        let settings = |number: u128| {
+            let mut settings = Settings::new(Uuid::from_u128(number << 96), sample_schema());
+            settings.log_entries_max = 10;
+            settings
+        };
+        let (mut at_source, mut at_target) = (settings(1), settings(2));
+        source(&mut at_source);
+        target(&mut at_target);
+        let environment = |number| Environment::new(if number == 1 { at_source.clone() } else { at_target.clone() });
         let (source, target) = (environment(1), environment(2));
         let tables = TableService::new(tables::Settings::default());
         let servers = [
@@ -78,7 +86,7 @@ impl World {
         ];
         let folder = std::env::temp_dir().join(format!("reconcile-{}", Uuid::new_v4()));
         std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("sync.toml"), TOML).unwrap();
+        std::fs::write(folder.join("sync.toml"), toml).unwrap();
         let connection = format!(
             "DefaultEndpointsProtocol=http;AccountName={DEVELOPMENT_ACCOUNT};AccountKey={DEVELOPMENT_KEY};TableEndpoint={}/{DEVELOPMENT_ACCOUNT};",
             servers[2].url()
@@ -102,6 +110,21 @@ impl World {
         command.arg("reconcile").args(arguments).env_clear().envs(settings);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
+    }
+
+    /// A process that does not know how to stop is killed like this.
+    pub async fn killed_when(&self, mut child: Child, is_time: impl Fn() -> bool) -> Option<i32> {
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status.code();
+            }
+            if is_time() {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Runs the command to its end.

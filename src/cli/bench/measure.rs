@@ -21,6 +21,13 @@ fn used(stat: &str) -> Option<Duration> {
     Some(Duration::from_millis((ticks(USER)? + ticks(SYSTEM)?) * 1_000 / TICKS_PER_SECOND))
 }
 
+/// The most memory that a process has held so far, in KiB; `None` where the system does not tell in this way.
+pub(super) fn peak_kib(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().trim_end_matches(" kB").parse().ok()
+}
+
 /// The time that so many of a hundred are not above; sorts.
 pub(super) fn percentile(times: &mut [Duration], percent: usize) -> Duration {
     times.sort_unstable();

@@ -75,6 +75,9 @@ fn table_text(table: &TableReport, dry: bool) -> String {
             line(&mut text, "learnt", format!("{} rows by the ledger, nothing sent", table.adopted));
         }
         line(&mut text, "events", counts(&table.done));
+        if table.held > 0 {
+            line(&mut text, "left", left(table));
+        }
     }
     line(&mut text, "requests", format!("source {}, target {}", table.requests.source, table.requests.target));
     if let Some(why) = &table.trouble {
@@ -86,9 +89,22 @@ fn table_text(table: &TableReport, dry: bool) -> String {
 /// What a run that mends would do.
 fn would(table: &TableReport) -> String {
     let renamed = if table.key_changed > 0 { format!("rename {}, ", table.key_changed) } else { String::new() };
+    let number = match table.deletes_max {
+        max if max != 0 && table.extra > u64::from(max) => format!(" --deletes-max {}", table.extra),
+        _ => String::new(),
+    };
     format!(
-        "create {}, {renamed}update {}, leave {} extra rows (--delete-extra deletes them)",
+        "create {}, {renamed}update {}, leave {} extra rows (--delete-extra{number} deletes them)",
         table.missing, table.different, table.extra
+    )
+}
+
+/// Extra rows that were to be deleted and are still there.
+fn left(table: &TableReport) -> String {
+    format!(
+        "{} extra rows, because a run deletes no more than {} of a table; if they are to go, --delete-extra --deletes-max {} \
+         deletes them",
+        table.held, table.deletes, table.held
     )
 }
 

@@ -1,8 +1,8 @@
 //! What has changed at the source since the last round, deletes included. The delta link moves on only at the end of a round,
 //! when everything in it was handed over; a round that is stopped goes on with the page it was at.
 
+use super::Options;
 use super::feed::FeedError;
-use super::full::ids_only;
 use super::read::ReadError;
 use super::report::{Method, TableReport};
 use super::rows::absence;
@@ -17,7 +17,7 @@ use crate::domain::mapping::Identity;
 use crate::domain::row::RowState;
 use crate::domain::value::RowRef;
 use futures_util::{StreamExt, stream};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// Rows that the ledger is asked about side by side.
@@ -34,12 +34,13 @@ impl Run<'_> {
     pub(super) async fn mend_changes(
         &self,
         table: &Table<'_>,
-        store: &mut Store<'_>,
+        store: &Store<'_>,
         saved: &mut Saved,
         report: &mut TableReport,
     ) -> Result<Expired, Stopped> {
         report.method = Method::Changes;
         self.meter.begin(&table.map.source, "changes", 0, None);
+        let mut seen = 0_u64;
         let (round, mut link) = match (saved.round.take(), saved.delta.clone()) {
             (Some(Round { run, step: Step::Changes { next }, .. }), _) => (run, next),
             (_, Some(delta)) => (chance::token().simple().to_string(), delta),
@@ -58,6 +59,9 @@ impl Run<'_> {
                 Err(error) => return Err(error.into()),
             };
             let (next, delta) = (page.next.clone(), page.delta.clone());
+            seen = seen.saturating_add(u64::try_from(page.rows.len() + page.deleted.len()).unwrap_or(u64::MAX));
+            // only the last page tells how many there are
+            self.meter.total(next.is_none().then_some(seen));
             self.mend_page(table, &round, page, report).await?;
             match (next, delta) {
                 (Some(next), _) => {
@@ -90,7 +94,6 @@ impl Run<'_> {
     ) -> Result<(), Stopped> {
         let round = Round { run: run.to_owned(), step: Step::Tracking { next: None, rows: 0 }, delete_extra: true };
         let seen_at = self.seen_at(page.at);
-        let rows = u64::try_from(page.rows.len() + page.deleted.len()).unwrap_or(u64::MAX);
         let ids: Vec<Uuid> = page.rows.iter().map(|row| row.id).collect();
         let mut deleted = page.deleted;
         for ids in ids.chunks(super::walk::CHUNK_ROWS) {
@@ -101,6 +104,7 @@ impl Run<'_> {
                 self.count(report, finding);
             }
             self.mend_findings(table, &round, findings, seen_at, report).await?;
+            self.meter.add(u64::try_from(ids.len()).unwrap_or(u64::MAX));
         }
         for ids in deleted.chunks(super::walk::CHUNK_ROWS) {
             let still = self.still_there(table, ids, report).await?;
@@ -110,8 +114,8 @@ impl Run<'_> {
                 self.count(report, &Finding::Extra(row, None));
             }
             self.feeder.feed(events, &mut report.done).await?;
+            self.meter.add(u64::try_from(ids.len()).unwrap_or(u64::MAX));
         }
-        self.meter.add(rows);
         Ok(())
     }
 
@@ -156,4 +160,10 @@ impl Run<'_> {
         }
         Ok(known)
     }
+}
+
+/// What change tracking is asked for: nothing but ids.
+pub(super) fn ids_only<'a>(table: &'a Table<'_>, options: &Options) -> Selection<'a> {
+    static NOTHING: BTreeSet<String> = BTreeSet::new();
+    Selection { schema: &table.source, columns: &NOTHING, page_rows: options.page_rows }
 }

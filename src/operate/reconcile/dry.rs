@@ -1,7 +1,7 @@
 //! The dry run: all rows of both sides are compared and counted, and nothing is written anywhere. What differs is looked at
 //! a second time a moment later: a row that changed meanwhile, or that is alike now, was only in motion.
 
-use super::feed::Feeder;
+use super::feed::{FeedError, Feeder};
 use super::lookups::Lookups;
 use super::progress::{Meter, Watch};
 use super::report::{Report, TableReport};
@@ -13,7 +13,7 @@ use crate::dataverse::pages::Selection;
 use crate::domain::mapping::Identity;
 use crate::domain::value::RowRef;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
 
 /// Rows of a table that are looked at twice; beyond that the first look counts.
@@ -30,7 +30,7 @@ impl Reconciler {
         self.check(options)?;
         let parts = self.engine.parts();
         let deadline = options.budget.map(|budget| parts.clock.monotonic().saturating_add(budget));
-        let (source, target) = self.readers(deadline)?;
+        let (source, target) = self.readers(options, deadline)?;
         let lookups = Lookups::new(&parts.mapping, &source, &target);
         let run = Run {
             reconciler: self,
@@ -39,9 +39,11 @@ impl Reconciler {
             feeder: Feeder::new(self.engine.as_ref(), Arc::clone(&parts.clock), 1, deadline),
             meter: Meter::new(watch, Arc::clone(&parts.clock)),
             deadline,
+            totals: OnceLock::new(),
         };
         let mut report = Report::default();
         let tables = run.tables().await;
+        run.ask_totals(&tables).await;
         for (name, table) in &tables {
             let (before, mut of_table) = (
                 run.requests(),
@@ -55,12 +57,17 @@ impl Reconciler {
                 Ok(table) => run.compare_table(table, &mut of_table).await,
                 Err(error) => Err(error.clone().into()),
             };
-            of_table.trouble = compared.err().map(|stopped| stopped.to_string());
+            let over = compared.as_ref().is_err_and(Stopped::is_out_of_time);
+            of_table.trouble = compared.err().filter(|_| !over).map(|stopped| stopped.to_string());
             of_table.requests = since(before, run.requests());
             report.tables.push(of_table);
+            if over {
+                report.stopped = Some(run.told_of_stop(name));
+                return Ok(report);
+            }
         }
         let loaded: Vec<&Table<'_>> = tables.iter().filter_map(|(_, table)| table.as_ref().ok()).collect();
-        report.links = links::all(&run, &loaded, false, None).await;
+        (report.links, report.stopped) = links::all(&run, &loaded, false, None).await;
         Ok(report)
     }
 }
@@ -69,21 +76,24 @@ pub(super) fn since(before: super::report::Requests, now: super::report::Request
     super::report::Requests { source: now.source - before.source, target: now.target - before.target }
 }
 
-/// What differed at first sight.
-struct Doubtful {
-    finding: Finding,
-    version: Option<i64>,
+/// What differed at first sight. It is read again, so it is known by little: a page of differing rows is large.
+enum Doubtful {
+    /// The source's row, and its version.
+    Differs(Uuid, i64),
+    /// The target's row, and how the source would know it.
+    Extra(Uuid, Option<RowRef>),
 }
 
 impl Run<'_> {
     async fn compare_table(&self, table: &Table<'_>, report: &mut TableReport) -> Result<(), Stopped> {
-        self.meter.begin(&table.map.source, "comparing", 0, None);
+        self.meter.begin(&table.map.source, "comparing", 0, self.total_of(table));
         let mut position = Position::default();
         loop {
             let fresh = new_report(table);
             match self.walk_and_compare(table, position, report).await {
                 Err(Stopped::Walk(WalkError::Unordered)) => {
                     *report = fresh;
+                    self.meter.begin(&table.map.source, "comparing", 0, self.total_of(table));
                     position = Position::looking_up();
                 }
                 ended => return ended,
@@ -102,21 +112,20 @@ impl Run<'_> {
         while let Some(chunk) = walk.next().await? {
             let rows = u64::try_from(chunk.seen.len()).unwrap_or(u64::MAX);
             for finding in self.judge(table, NO_RUN, chunk, report).await? {
-                let version = match &finding {
-                    Finding::Equal(_) => {
-                        self.count(report, &finding);
-                        continue;
+                match finding {
+                    Finding::Differs(row) if doubtful.len() < SECOND_LOOKS_MAX => {
+                        doubtful.push(Doubtful::Differs(row.id, row.version));
                     }
-                    Finding::Differs(row) => Some(row.version),
-                    Finding::Extra(..) => None,
-                };
-                if doubtful.len() < SECOND_LOOKS_MAX {
-                    doubtful.push(Doubtful { finding, version });
-                } else {
-                    self.count(report, &finding);
+                    Finding::Extra(row, known) if doubtful.len() < SECOND_LOOKS_MAX => {
+                        doubtful.push(Doubtful::Extra(row.id, known));
+                    }
+                    counted => self.count(report, &counted),
                 }
             }
             self.meter.add(rows);
+            if self.is_over() {
+                return Err(FeedError::OutOfTime.into());
+            }
         }
         self.look_again(table, doubtful, report).await
     }
@@ -131,23 +140,25 @@ impl Run<'_> {
         if doubtful.is_empty() {
             return Ok(());
         }
+        let rows = u64::try_from(doubtful.len()).unwrap_or(u64::MAX);
+        self.meter.begin(&table.map.source, "second look", 0, Some(rows));
         tokio::time::sleep(self.options.second_look).await;
         for some in doubtful.chunks(1_000) {
             let mut again = self.second_sight(table, some).await?;
             for one in some {
-                let now = match &one.finding {
-                    Finding::Differs(row) => again.0.remove(&row.id),
-                    Finding::Extra(row, _) => again.1.remove(&row.id),
-                    Finding::Equal(_) => None,
+                let (now, version) = match one {
+                    Doubtful::Differs(id, version) => (again.0.remove(id), Some(*version)),
+                    Doubtful::Extra(id, _) => (again.1.remove(id), None),
                 };
                 match now {
-                    Some(Finding::Differs(row)) if Some(row.version) == one.version => {
+                    Some(Finding::Differs(row)) if Some(row.version) == version => {
                         self.count(report, &Finding::Differs(row));
                     }
                     Some(extra @ Finding::Extra(..)) => self.count(report, &extra),
                     Some(Finding::Differs(_) | Finding::Equal(_)) | None => report.in_motion += 1,
                 }
             }
+            self.meter.add(u64::try_from(some.len()).unwrap_or(u64::MAX));
         }
         Ok(())
     }
@@ -158,9 +169,9 @@ impl Run<'_> {
         table: &Table<'_>,
         some: &[Doubtful],
     ) -> Result<(BTreeMap<Uuid, Finding>, BTreeMap<Uuid, Finding>), Stopped> {
-        let ids = some.iter().filter_map(|one| match &one.finding {
-            Finding::Differs(row) => Some(row.id),
-            Finding::Extra(..) | Finding::Equal(_) => None,
+        let ids = some.iter().filter_map(|one| match one {
+            Doubtful::Differs(id, _) => Some(*id),
+            Doubtful::Extra(..) => None,
         });
         let mut uncounted = new_report(table);
         let chunk = self.by_ids(table, ids.collect()).await?.0;
@@ -172,9 +183,9 @@ impl Run<'_> {
         let rows: BTreeMap<Uuid, Finding> = rows.collect();
         let extra: Vec<_> = some
             .iter()
-            .filter_map(|one| match &one.finding {
-                Finding::Extra(row, known) => Some((row.id, known.clone())),
-                Finding::Differs(_) | Finding::Equal(_) => None,
+            .filter_map(|one| match one {
+                Doubtful::Extra(id, known) => Some((*id, known.clone())),
+                Doubtful::Differs(..) => None,
             })
             .collect();
         // one that the source has by now, or that the target has no more, was in motion

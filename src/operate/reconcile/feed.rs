@@ -2,13 +2,14 @@
 //! judged, or kept for later. One that is neither stops the run, which then goes on from before it.
 
 use super::report::count;
+use super::stop::Stop;
 use crate::clock::Clock;
 use crate::domain::delivery::{Channel, Delivery, NotHandled, Unfinished};
 use crate::domain::event::ChangeEvent;
 use crate::domain::outcome::Outcome;
 use crate::sync::HandleEvent;
 use futures_util::{StreamExt, stream};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub struct Feeder<'a> {
     at_once: usize,
     /// On the monotonic clock: no event is begun after it.
     deadline: Option<Duration>,
+    stop: Stop,
 }
 
 /// Why events could not be handed over.
@@ -42,7 +44,13 @@ impl<'a> Feeder<'a> {
     /// A feeder that works on `at_once` events side by side; the gate before the target narrows it further.
     #[must_use]
     pub fn new(engine: &'a dyn HandleEvent, clock: Arc<dyn Clock>, at_once: usize, deadline: Option<Duration>) -> Self {
-        Self { engine, clock, at_once: at_once.max(1), deadline }
+        Self { engine, clock, at_once: at_once.max(1), deadline, stop: Stop::default() }
+    }
+
+    /// No event is begun after somebody has asked to stop.
+    #[must_use]
+    pub fn until(self, stop: Stop) -> Self {
+        Self { stop, ..self }
     }
 
     /// Has all events handled, and counts how they ended.
@@ -67,7 +75,7 @@ impl<'a> Feeder<'a> {
         let mut attempt = 0;
         loop {
             let now = self.clock.monotonic();
-            if self.deadline.is_some_and(|deadline| now >= deadline) {
+            if self.stop.is_asked() || self.deadline.is_some_and(|deadline| now >= deadline) {
                 return Err(FeedError::OutOfTime);
             }
             let delivery = Delivery {
@@ -94,4 +102,10 @@ impl<'a> Feeder<'a> {
             }
         }
     }
+}
+
+/// Each event once.
+pub(super) fn one_per_row(events: Vec<ChangeEvent>) -> Vec<ChangeEvent> {
+    let mut seen = BTreeSet::new();
+    events.into_iter().filter(|event| seen.insert(event.id.id().to_owned())).collect()
 }

@@ -1,27 +1,26 @@
 //! Runs that mend. Of each table all rows, or what has changed since the delta link; which of the two, and where to go on, is
 //! kept in the ledger.
 
-use super::changes::Expired;
-use super::feed::Feeder;
+use super::changes::{Expired, ids_only};
+use super::feed::{FeedError, Feeder, one_per_row};
 use super::lookups::Lookups;
-use super::progress::{Meter, Watch};
+use super::progress::{Meter, WAITING, Watch};
 use super::report::{Method, Report, TableReport};
-use super::rows::absence;
+use super::rows::{absence, decided};
 use super::run::{Finding, Run, Stopped, fingerprint, new_report};
-use super::saved::{Round, Saved, Step, Store, Taken, Unfinished};
+use super::saved::{HOLD_MAX, Round, Saved, Step, Store, Taken, Unfinished};
 use super::table::Table;
 use super::tick::FULL_EVERY;
 use super::walk::{Position, Walk, WalkError};
 use super::{CannotReconcile, Options, Reconciler, dry, links};
 use crate::chance;
-use crate::dataverse::pages::{Link, Selection};
+use crate::dataverse::pages::Link;
 use crate::dataverse::url::check_key;
-use crate::domain::event::ChangeEvent;
 use crate::domain::value::RowRef;
 use crate::sync::compared::Adoption;
 use futures_util::{StreamExt, stream};
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Rows that the ledger is asked about side by side.
@@ -39,19 +38,24 @@ impl Reconciler {
         self.check(options)?;
         let parts = self.engine.parts();
         let deadline = options.budget.map(|budget| parts.clock.monotonic().saturating_add(budget));
-        let (source, target) = self.readers(deadline)?;
+        let (source, target) = self.readers(options, deadline)?;
         let lookups = Lookups::new(&parts.mapping, &source, &target);
         let at_once = parts.mapping.limits.max_in_flight;
         let run = Run {
             reconciler: self,
             options,
             lookups: &lookups,
-            feeder: Feeder::new(self.engine.as_ref(), Arc::clone(&parts.clock), at_once, deadline),
+            feeder: Feeder::new(self.engine.as_ref(), Arc::clone(&parts.clock), at_once, deadline)
+                .until(options.stop.clone()),
             meter: Meter::new(watch, Arc::clone(&parts.clock)),
             deadline,
+            totals: OnceLock::new(),
         };
         let mut report = Report::default();
         let tables = run.tables().await;
+        if options.full || options.delete_extra {
+            run.ask_totals(&tables).await;
+        }
         let mut all_rows = true;
         let mut unfinished = run.unfinished().await;
         for (name, table) in &tables {
@@ -81,16 +85,18 @@ impl Reconciler {
             of_table.trouble = mended.err().filter(|_| !over).map(|stopped| stopped.to_string());
             report.tables.push(of_table);
             if over {
-                report.stopped = Some(format!("the time of this run is over; it goes on with {name}"));
+                report.stopped = Some(format!("{}; the next run goes on there", run.told_of_stop(name)));
                 return Ok(report);
             }
         }
         let loaded: Vec<&Table<'_>> = tables.iter().filter_map(|(_, table)| table.as_ref().ok()).collect();
-        report.links = match all_rows {
+        (report.links, report.stopped) = match all_rows {
             true => links::all(&run, &loaded, true, unfinished.as_mut()).await,
-            false => links::not_looked_at(&run, &loaded),
+            false => (links::not_looked_at(&run, &loaded), None),
         };
+        report.stopped = report.stopped.map(|why| format!("{why}; the next run goes on there"));
         if unfinished.is_some()
+            && report.stopped.is_none()
             && report.links.iter().all(|link| link.trouble.is_none())
             && let Err(error) = Unfinished::end(&self.system).await
         {
@@ -117,32 +123,46 @@ impl Run<'_> {
         if table.refused() {
             return Err(Stopped::Refused("the table cannot be compared".to_owned()));
         }
-        let mut store = self.take(table).await?;
-        let mended = self.mend_held(table, &mut store, report).await;
+        let store = self.take(&table.map.source).await?;
+        let mended = tokio::select! {
+            mended = self.mend_held(table, &store, report) => mended,
+            never = self.hold(&store) => match never {},
+        };
         store.release().await;
         mended
     }
 
-    async fn take(&self, table: &Table<'_>) -> Result<Store<'_>, Stopped> {
-        let patience = if self.deadline.is_some() { Duration::ZERO } else { BUSY_PATIENCE };
-        let until = self.monotonic().saturating_add(patience);
+    /// Keeps the table for as long as this is asked; whether it was lost is seen when something is saved.
+    pub(super) async fn hold(&self, store: &Store<'_>) -> Infallible {
         loop {
-            match Store::take(&self.reconciler.system, &table.map.source).await? {
-                Taken::Ours(store) => return Ok(store),
-                Taken::Busy { until_ms } if self.monotonic() >= until => {
-                    return Err(Stopped::Busy { until_ms: Some(until_ms) });
-                }
-                Taken::Busy { .. } => tokio::time::sleep(BUSY_PAUSE).await,
+            tokio::time::sleep(store.renew_every()).await;
+            if let Err(error) = store.keep(self.monotonic()).await {
+                tracing::debug!(%error, "the lease of a table was not renewed");
             }
         }
     }
 
-    async fn mend_held(
-        &self,
-        table: &Table<'_>,
-        store: &mut Store<'_>,
-        report: &mut TableReport,
-    ) -> Result<(), Stopped> {
+    /// Takes what is held by one run at a time under this name: a table, the links of a relationship.
+    pub(super) async fn take(&self, name: &str) -> Result<Store<'_>, Stopped> {
+        let patience = if self.deadline.is_some() { Duration::ZERO } else { BUSY_PATIENCE };
+        let until = self.monotonic().saturating_add(patience);
+        let hold = self.mapping().limits.lease.min(HOLD_MAX);
+        loop {
+            match Store::take(&self.reconciler.system, name, hold).await? {
+                Taken::Ours(store) => return Ok(store),
+                Taken::Busy { until_ms } if self.monotonic() >= until => {
+                    return Err(Stopped::Busy { until_ms: Some(until_ms) });
+                }
+                Taken::Busy { .. } if self.options.stop.is_asked() => return Err(FeedError::OutOfTime.into()),
+                Taken::Busy { .. } => {
+                    self.meter.begin(name, WAITING, 0, None);
+                    tokio::time::sleep(BUSY_PAUSE.min(hold / 4)).await;
+                }
+            }
+        }
+    }
+
+    async fn mend_held(&self, table: &Table<'_>, store: &Store<'_>, report: &mut TableReport) -> Result<(), Stopped> {
         let mut saved = store.load().await?;
         let compared = fingerprint(table);
         let same = saved.compared == compared;
@@ -203,7 +223,7 @@ impl Run<'_> {
     async fn mend_all(
         &self,
         table: &Table<'_>,
-        store: &mut Store<'_>,
+        store: &Store<'_>,
         saved: &mut Saved,
         report: &mut TableReport,
     ) -> Result<(), Stopped> {
@@ -255,7 +275,7 @@ impl Run<'_> {
         }
     }
 
-    pub(super) async fn save(&self, store: &mut Store<'_>, saved: &Saved) -> Result<(), Stopped> {
+    pub(super) async fn save(&self, store: &Store<'_>, saved: &Saved) -> Result<(), Stopped> {
         match store.save(saved, self.monotonic()).await? {
             true => Ok(()),
             false => Err(Stopped::Busy { until_ms: None }),
@@ -265,7 +285,7 @@ impl Run<'_> {
     /// One page of the round that ends with a delta link. Only ids are read: what has changed is read when it is known.
     async fn track(&self, table: &Table<'_>, next: Option<Link>, rows: u64) -> Result<Step, Stopped> {
         if next.is_none() {
-            self.meter.begin(&table.map.source, "tracking", 0, None);
+            self.meter.begin(&table.map.source, "tracking", rows, self.total_of(table));
         }
         let (selection, from) = (ids_only(table, self.options), next.as_ref());
         let (client, name) = (&self.lookups.source.environment.client, table.map.source.as_str());
@@ -287,13 +307,14 @@ impl Run<'_> {
     async fn walk_and_mend(
         &self,
         table: &Table<'_>,
-        store: &mut Store<'_>,
+        store: &Store<'_>,
         round: &Round,
         position: Position,
         (total, before): (Option<u64>, u64),
         keep: &(dyn Fn(Position, (Option<u64>, u64)) -> Saved + Sync),
         report: &mut TableReport,
     ) -> Result<(), Stopped> {
+        let total = total.or_else(|| self.total_of(table));
         self.meter.begin(&table.map.source, "comparing", before, total);
         let mut walk = Walk::new(table, self.lookups, position);
         while let Some(chunk) = walk.next().await? {
@@ -307,7 +328,7 @@ impl Run<'_> {
             let position = walk.position().clone();
             self.save(store, &keep(position, (total, before.saturating_add(report.source_rows)))).await?;
             if self.is_over() {
-                return Err(super::feed::FeedError::OutOfTime.into());
+                return Err(FeedError::OutOfTime.into());
             }
         }
         Ok(())
@@ -332,7 +353,11 @@ impl Run<'_> {
                     Some(RowRef::Key(key)) if check_key(&table.source, &key).is_err() => {
                         report.count_cannot("(row)", "key_not_at_source", row.id);
                     }
-                    Some(known) => events.push(absence(table, &round.run, row.id, known, seen_at)),
+                    Some(_) if self.are_enough_deletes(table, report) => report.held += 1,
+                    Some(known) => {
+                        report.deletes += 1;
+                        events.push(decided(absence(table, &round.run, row.id, known, seen_at)));
+                    }
                     None => report.count_cannot("(row)", "key_mapped", row.id),
                 },
                 Finding::Extra(..) => {}
@@ -361,13 +386,10 @@ impl Run<'_> {
     }
 }
 
-/// Each event once.
-fn one_per_row(events: Vec<ChangeEvent>) -> Vec<ChangeEvent> {
-    let mut seen = BTreeSet::new();
-    events.into_iter().filter(|event| seen.insert(event.id.id().to_owned())).collect()
-}
-
-pub(super) fn ids_only<'a>(table: &'a Table<'_>, options: &Options) -> Selection<'a> {
-    static NOTHING: BTreeSet<String> = BTreeSet::new();
-    Selection { schema: &table.source, columns: &NOTHING, page_rows: options.page_rows }
+impl Run<'_> {
+    /// Whether this run deletes no more of the table: the source could be the wrong environment, or have been emptied.
+    fn are_enough_deletes(&self, table: &Table<'_>, report: &TableReport) -> bool {
+        let max = self.options.deletes_max.unwrap_or(table.deletes_max);
+        max != 0 && report.deletes >= u64::from(max)
+    }
 }

@@ -10,7 +10,7 @@ use super::read::ReadError;
 use super::report::{LinkReport, example};
 use super::rows::just_before;
 use super::run::{Run, Stopped};
-use super::saved::{LinkRound, Saved, Store, Taken, Unfinished};
+use super::saved::{LinkRound, Saved, Store, Unfinished};
 use super::table::{Table, row_event};
 use super::{dry, progress};
 use crate::chance;
@@ -69,13 +69,13 @@ fn not_compared(name: &str, why: &str) -> LinkReport {
     LinkReport { relationship: name.to_owned(), not_compared, ..LinkReport::default() }
 }
 
-/// All relationships between these tables; a run that mends passes over those that it had done before it was interrupted.
+/// All relationships between these tables, and why not, if that was not all of them; a run that mends passes over those that it had done before it was interrupted.
 pub(super) async fn all(
     run: &Run<'_>,
     tables: &[&Table<'_>],
     mend: bool,
     mut unfinished: Option<&mut Unfinished>,
-) -> Vec<LinkReport> {
+) -> (Vec<LinkReport>, Option<String>) {
     let mut reports = Vec::new();
     for (name, ends) in relationships(run, tables) {
         let (before, state) = (run.requests(), state_of(name));
@@ -105,11 +105,15 @@ pub(super) async fn all(
         {
             tracing::warn!(%error, "an interruption of this run would begin with this relationship again");
         }
-        report.trouble = ended.err().map(|stopped| stopped.to_string());
         report.requests = dry::since(before, run.requests());
+        let over = ended.as_ref().is_err_and(Stopped::is_out_of_time);
+        report.trouble = ended.err().filter(|_| !over).map(|stopped| stopped.to_string());
         reports.push(report);
+        if over {
+            return (reports, Some(run.told_of_stop(name)));
+        }
     }
-    reports
+    (reports, None)
 }
 
 /// What a relationship's state is kept under, beside those of tables.
@@ -194,11 +198,11 @@ fn count(seen: SeenLink, report: &mut LinkReport) -> Option<(Pair, bool)> {
 
 /// Mends, from where an interrupted run was.
 async fn mend(run: &Run<'_>, relationship: &Relationship<'_>, report: &mut LinkReport) -> Result<(), Stopped> {
-    let mut store = match Store::take(&run.reconciler.system, &state_of(relationship.name)).await? {
-        Taken::Ours(store) => store,
-        Taken::Busy { until_ms } => return Err(Stopped::Busy { until_ms: Some(until_ms) }),
+    let store = run.take(&state_of(relationship.name)).await?;
+    let mended = tokio::select! {
+        mended = mend_held(run, relationship, &store, report) => mended,
+        never = run.hold(&store) => match never {},
     };
-    let mended = mend_held(run, relationship, &mut store, report).await;
     store.release().await;
     mended
 }
@@ -206,7 +210,7 @@ async fn mend(run: &Run<'_>, relationship: &Relationship<'_>, report: &mut LinkR
 async fn mend_held(
     run: &Run<'_>,
     relationship: &Relationship<'_>,
-    store: &mut Store<'_>,
+    store: &Store<'_>,
     report: &mut LinkReport,
 ) -> Result<(), Stopped> {
     let delete_extra = run.options.delete_extra;
@@ -260,7 +264,10 @@ fn event(
         id: EventId::new(Some("reconcile"), &text).unwrap_or_else(|_| bare.id.clone()),
         operation: if present { Operation::Link(link) } else { Operation::Unlink(link) },
         stamp: just_before(seen_at),
-        origin: Origin { comparison: Some(Comparison { differs, missing: true, target: None }), ..Origin::default() },
+        origin: Origin {
+            comparison: Some(Comparison { differs, missing: true, ..Comparison::default() }),
+            ..Origin::default()
+        },
         ..bare
     }
 }

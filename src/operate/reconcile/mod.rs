@@ -37,10 +37,12 @@ pub mod report;
 pub mod rows;
 mod run;
 pub mod saved;
+pub mod stop;
 pub mod table;
 mod tick;
 pub mod walk;
 
+use self::stop::Stop;
 use crate::dataverse::pages::PAGE_ROWS_MAX;
 use crate::ledger::system::System;
 use crate::sync::engine::Engine;
@@ -56,6 +58,8 @@ pub struct Options {
     pub full: bool,
     /// Delete rows and links that the target has and the source does not.
     pub delete_extra: bool,
+    /// Most extra rows of a table that one run deletes; 0: all. `None`: the table's `deletes_max`.
+    pub deletes_max: Option<u32>,
     /// Show values in the examples.
     pub values: bool,
     /// Rows of a page, 1 to 5,000; less where rows are large.
@@ -69,6 +73,8 @@ pub struct Options {
     /// How long after the first look a dry run looks at what differs a second time. Default 3 s: events that were under way
     /// have arrived by then, as a rule.
     pub second_look: Duration,
+    /// Asks this run to stop before its end; it goes on from there another time.
+    pub stop: Stop,
 }
 
 impl Default for Options {
@@ -77,12 +83,14 @@ impl Default for Options {
             tables: Vec::new(),
             full: false,
             delete_extra: false,
+            deletes_max: None,
             values: false,
             anew: false,
             page_rows: PAGE_ROWS_MAX,
             budget: None,
             rarely: false,
             second_look: Duration::from_secs(3),
+            stop: Stop::default(),
         }
     }
 }

@@ -7,12 +7,15 @@ use std::time::Duration;
 /// Shortest time between two reports.
 const EVERY: Duration = Duration::from_millis(500);
 
+/// The step of a run that waits for its table, because another run has it.
+pub const WAITING: &str = "waiting";
+
 /// How far a run is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
     /// Source table, or relationship.
     pub table: String,
-    /// What it does: `tracking`, `comparing`, `changes`, `links`.
+    /// What it does: `tracking`, `comparing`, `changes`, `links`, `second look`, or [`WAITING`].
     pub step: &'static str,
     /// Rows done of this table in this run.
     pub rows: u64,
@@ -64,6 +67,11 @@ impl<'a> Meter<'a> {
         let state = State { table: table.to_owned(), step, began, before, rows: before, total, told: None };
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
         self.add(0);
+    }
+
+    /// So many rows there are, as far as is known by now.
+    pub fn total(&self, total: Option<u64>) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).total = total;
     }
 
     /// Some rows are done.

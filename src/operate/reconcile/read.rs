@@ -1,6 +1,7 @@
 //! Patient reads of one environment: through its gate, again when it asks for a pause or fails for a passing reason, within
 //! the time of the run. Counts requests.
 
+use super::stop::Stop;
 use crate::chance;
 use crate::clock::Clock;
 use crate::dataverse::client::Call;
@@ -50,6 +51,7 @@ pub struct Reader<'a> {
     request_timeout: Duration,
     /// On the monotonic clock.
     deadline: Option<Duration>,
+    stop: Stop,
     requests: AtomicU64,
 }
 
@@ -62,7 +64,13 @@ impl<'a> Reader<'a> {
         request_timeout: Duration,
         deadline: Option<Duration>,
     ) -> Self {
-        Self { environment, clock, request_timeout, deadline, requests: AtomicU64::new(0) }
+        Self { environment, clock, request_timeout, deadline, stop: Stop::default(), requests: AtomicU64::new(0) }
+    }
+
+    /// No request is sent after somebody has asked to stop.
+    #[must_use]
+    pub fn until(self, stop: Stop) -> Self {
+        Self { stop, ..self }
     }
 
     /// Requests sent so far, repetitions included.
@@ -83,6 +91,9 @@ impl<'a> Reader<'a> {
         let until = self.deadline.map_or(until, |deadline| deadline.min(until));
         let mut attempt: u32 = 0;
         loop {
+            if self.stop.is_asked() {
+                return Err(ReadError::OutOfTime);
+            }
             let left = until.saturating_sub(self.clock.monotonic());
             let Ok(permit) = self.environment.gate.enter(left).await else { return Err(ReadError::OutOfTime) };
             self.requests.fetch_add(1, Ordering::Relaxed);
@@ -109,7 +120,10 @@ impl<'a> Reader<'a> {
                 return Err(if over { ReadError::OutOfTime } else { ReadError::Failed(error) });
             }
             tracing::debug!(%error, attempt, "a read is repeated");
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.stop.asked() => {}
+            }
         }
     }
 

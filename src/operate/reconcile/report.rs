@@ -37,7 +37,7 @@ impl Report {
     pub fn is_done(&self) -> bool {
         let mended = |done: &BTreeMap<String, u64>| !done.contains_key("parked");
         self.stopped.is_none()
-            && self.tables.iter().all(|table| table.trouble.is_none() && mended(&table.done))
+            && self.tables.iter().all(|table| table.trouble.is_none() && table.held == 0 && mended(&table.done))
             && self.links.iter().all(|link| link.trouble.is_none() && mended(&link.done))
     }
 }
@@ -100,6 +100,14 @@ pub struct TableReport {
     pub cannot: BTreeMap<String, Cannot>,
     /// Rows that the ledger has learnt without anything being sent.
     pub adopted: u64,
+    /// Most extra rows that a run deletes unless told otherwise; 0: all.
+    pub deletes_max: u32,
+    /// Extra rows that were handed over to be deleted.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub deletes: u64,
+    /// Extra rows that were to be deleted and were left: more than one run may delete.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub held: u64,
     /// Rows that were gone from the source and from the target.
     #[serde(skip_serializing_if = "is_zero")]
     pub gone: u64,

@@ -177,7 +177,7 @@ fn stamp(columns: &mut Columns) -> (Stamp, i64) {
 }
 
 fn of_comparison(differs: BTreeSet<String>, missing: bool, target: Option<Uuid>) -> Origin {
-    Origin { comparison: Some(Comparison { differs, missing, target }), ..Origin::default() }
+    Origin { comparison: Some(Comparison { differs, missing, target, ..Comparison::default() }), ..Origin::default() }
 }
 
 fn event_id(run: &str, table: &str, id: Uuid, version: &str) -> EventId {
@@ -199,6 +199,15 @@ pub fn absence(table: &Table<'_>, run: &str, id: Uuid, row: RowRef, seen_at: Dat
         origin: of_comparison(BTreeSet::new(), true, None),
         ..event
     }
+}
+
+/// The same, by a person's decision: the fuse against mass deletes does not hold it up.
+#[must_use]
+pub(super) fn decided(mut absence: ChangeEvent) -> ChangeEvent {
+    if let Some(comparison) = &mut absence.origin.comparison {
+        comparison.decided = true;
+    }
+    absence
 }
 
 /// A second before what was seen: whatever happens after it is newer, whatever the resolution of its time.

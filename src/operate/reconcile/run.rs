@@ -17,7 +17,7 @@ use crate::ledger::claim::LedgerError;
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Why a table was not gone through to its end.
@@ -60,6 +60,8 @@ pub(super) struct Run<'a> {
     pub(super) feeder: Feeder<'a>,
     pub(super) meter: Meter<'a>,
     pub(super) deadline: Option<Duration>,
+    /// About how many rows the source's tables have, as far as is known.
+    pub(super) totals: OnceLock<BTreeMap<String, u64>>,
 }
 
 /// What is to be done about one row.
@@ -72,11 +74,16 @@ pub(super) enum Finding {
 
 impl Reconciler {
     /// The readers of both sides.
-    pub(super) fn readers(&self, deadline: Option<Duration>) -> Result<(Reader<'_>, Reader<'_>), CannotReconcile> {
+    pub(super) fn readers(
+        &self,
+        options: &Options,
+        deadline: Option<Duration>,
+    ) -> Result<(Reader<'_>, Reader<'_>), CannotReconcile> {
         let parts = self.engine.parts();
         let source = parts.source.as_ref().ok_or(CannotReconcile::NoSource)?;
         let reader = |environment| {
-            Reader::new(environment, Arc::clone(&parts.clock), parts.mapping.limits.request_timeout, deadline)
+            let timeout = parts.mapping.limits.request_timeout;
+            Reader::new(environment, Arc::clone(&parts.clock), timeout, deadline).until(options.stop.clone())
         };
         Ok((reader(source), reader(&parts.target)))
     }
@@ -101,7 +108,33 @@ impl Run<'_> {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.deadline.is_some_and(|deadline| self.monotonic() >= deadline)
+        self.options.stop.is_asked() || self.deadline.is_some_and(|deadline| self.monotonic() >= deadline)
+    }
+
+    /// Why a run ends before its end, for people.
+    pub(super) fn told_of_stop(&self, table: &str) -> String {
+        let why = if self.options.stop.is_asked() { "somebody asked for it" } else { "the time of this run is over" };
+        format!("{why}, in the middle of {table}")
+    }
+
+    /// About how many rows a table of the source has, if that is known.
+    pub(super) fn total_of(&self, table: &Table<'_>) -> Option<u64> {
+        self.totals.get()?.get(&table.map.source).copied()
+    }
+
+    /// Asks about how many rows the source's tables have, for telling how far a run is. Without an answer nobody is told.
+    pub(super) async fn ask_totals(&self, tables: &[(&str, Result<Table<'_>, ReadError>)]) {
+        let loaded = tables.iter().filter_map(|(_, table)| table.as_ref().ok());
+        let names: Vec<&str> = loaded.filter(|table| !table.refused()).map(|table| table.map.source.as_str()).collect();
+        if names.is_empty() {
+            return;
+        }
+        let (client, names) = (&self.lookups.source.environment.client, names.as_slice());
+        let counts = self.lookups.source.ask("-", |call| async move { client.row_counts(&call, names).await });
+        match counts.await {
+            Ok(counts) => drop(self.totals.set(counts)),
+            Err(error) => tracing::debug!(%error, "how many rows there are is not known"),
+        }
     }
 
     /// When something was seen, by the source's clock; a service that does not tell is taken to be behind us.
@@ -231,6 +264,7 @@ pub(super) fn new_report(table: &Table<'_>) -> TableReport {
         table: table.map.source.clone(),
         target: table.map.target.clone(),
         not_compared: table.not_compared.clone(),
+        deletes_max: table.deletes_max,
         ..TableReport::default()
     }
 }

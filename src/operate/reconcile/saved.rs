@@ -9,11 +9,12 @@ use crate::ledger::claim::LedgerError;
 use crate::ledger::system::{Held, Leased, System};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use tokio::sync::Mutex;
 
-/// How long a table is held: a run that died keeps others away no longer than this.
-const HOLD: Duration = Duration::from_secs(60);
-/// It is renewed when less than this is left.
-const RENEW_BELOW: Duration = Duration::from_secs(40);
+/// Longest time that a table is held without being renewed: a run that died keeps others away no longer than this.
+pub const HOLD_MAX: Duration = Duration::from_secs(20);
+/// It is renewed whenever one of so many parts of that time has passed.
+const RENEWALS: u32 = 4;
 
 /// A table's state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,7 +139,8 @@ impl Unfinished {
 pub struct Store<'a> {
     system: &'a System,
     name: String,
-    held: Option<Held>,
+    hold: Duration,
+    held: Mutex<Option<Held>>,
 }
 
 /// Asking for a table.
@@ -154,14 +156,17 @@ pub enum Taken<'a> {
 }
 
 impl<'a> Store<'a> {
-    /// Takes the table.
+    /// Takes the table, for `hold` at a time.
     ///
     /// # Errors
     /// [`LedgerError`].
-    pub async fn take(system: &'a System, table: &str) -> Result<Taken<'a>, LedgerError> {
+    pub async fn take(system: &'a System, table: &str, hold: Duration) -> Result<Taken<'a>, LedgerError> {
         let lease = format!("reconcile:{table}:lease");
-        Ok(match system.lease(&lease, chance::token(), HOLD).await? {
-            Leased::Held(held) => Taken::Ours(Self { system, name: format!("reconcile:{table}"), held: Some(held) }),
+        Ok(match system.lease(&lease, chance::token(), hold).await? {
+            Leased::Held(held) => {
+                let held = Mutex::new(Some(held));
+                Taken::Ours(Self { system, name: format!("reconcile:{table}"), hold, held })
+            }
             Leased::Busy { until_ms } => Taken::Busy { until_ms },
         })
     }
@@ -178,7 +183,7 @@ impl<'a> Store<'a> {
     ///
     /// # Errors
     /// [`LedgerError`].
-    pub async fn save(&mut self, saved: &Saved, monotonic: Duration) -> Result<bool, LedgerError> {
+    pub async fn save(&self, saved: &Saved, monotonic: Duration) -> Result<bool, LedgerError> {
         if !self.keep(monotonic).await? {
             return Ok(false);
         }
@@ -190,20 +195,28 @@ impl<'a> Store<'a> {
     ///
     /// # Errors
     /// [`LedgerError`].
-    pub async fn keep(&mut self, monotonic: Duration) -> Result<bool, LedgerError> {
-        let Some(held) = self.held.as_mut().filter(|held| held.holds_for(monotonic) < RENEW_BELOW) else {
-            return Ok(self.held.is_some());
-        };
-        if let Leased::Busy { .. } = self.system.renew(held, HOLD).await? {
-            self.held = None;
+    pub async fn keep(&self, monotonic: Duration) -> Result<bool, LedgerError> {
+        let mut lease = self.held.lock().await;
+        let Some(held) = lease.as_mut() else { return Ok(false) };
+        if held.holds_for(monotonic) > self.hold.saturating_sub(self.renew_every()) {
+            return Ok(true);
+        }
+        if let Leased::Busy { .. } = self.system.renew(held, self.hold).await? {
+            *lease = None;
             return Ok(false);
         }
         Ok(true)
     }
 
+    /// How often it has to be renewed.
+    #[must_use]
+    pub fn renew_every(&self) -> Duration {
+        self.hold / RENEWALS
+    }
+
     /// Gives the table back.
     pub async fn release(self) {
-        if let Some(held) = self.held
+        if let Some(held) = self.held.into_inner()
             && let Err(error) = self.system.release(held).await
         {
             tracing::debug!(%error, "the lease of a table runs out by itself");

@@ -61,6 +61,8 @@ pub struct Table<'a> {
     pub target_keys: BTreeSet<String>,
     /// Rows of a page.
     pub page_rows: u32,
+    /// Most extra rows that a run deletes unless told otherwise; 0: all.
+    pub deletes_max: u32,
 }
 
 /// A column that is compared.
@@ -117,6 +119,7 @@ impl<'a> Table<'a> {
             source_keys: BTreeSet::new(),
             target_keys: BTreeSet::new(),
             page_rows,
+            deletes_max: map.deletes_max.unwrap_or(mapping.limits.deletes_max),
         };
         table.choose(mapping);
         Ok(table)
@@ -128,9 +131,13 @@ impl<'a> Table<'a> {
             self.not_compared
                 .push(not_compared("", "elastic_table: a partial write would wipe the row's other columns"));
         }
-        if self.target.external || self.source.external {
-            let why = "virtual_table: its rows are kept elsewhere, and change there without anybody being told";
+        if self.target.external {
+            let why = "virtual_table: the target keeps its rows elsewhere, under rules that nobody here knows";
             self.not_compared.push(not_compared("", why));
+        }
+        if self.source.external {
+            let why = "virtual_table: its rows change without events, so only comparisons find what has changed";
+            self.not_compared.push(not_compared("(events)", why));
         }
         if !self.source_facts.change_tracking {
             let why = "no_change_tracking: the source does not track changes of the table, so only whole comparisons find them";
@@ -349,6 +356,7 @@ mod tests {
             target_columns: BTreeSet::new(),
             source_keys: BTreeSet::new(),
             target_keys: BTreeSet::new(),
+            deletes_max: 0,
             page_rows: 10,
         };
         table.choose(&Mapping::default());

@@ -52,6 +52,12 @@ pub struct Position {
     /// The same of the target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     target: Option<Link>,
+    /// All rows of the source were seen; what has come since is newer than this walk.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    source_ended: bool,
+    /// All rows of the target were seen. Those that the walk itself has made since are not gone through again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    target_ended: bool,
     /// The last row that was done, in the order of the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     after: Option<Uuid>,
@@ -106,6 +112,17 @@ struct Side {
 }
 
 impl Side {
+    /// The page to go on with: a page that is done is not read again.
+    fn place(&self) -> Option<Link> {
+        let next = self.next.as_ref().filter(|_| self.rows.is_empty());
+        next.or(self.here.as_ref()).cloned()
+    }
+
+    /// Whether there is nothing more of this side.
+    fn is_over(&self) -> bool {
+        self.started && self.next.is_none() && self.rows.is_empty()
+    }
+
     fn is_dry(&self) -> bool {
         self.rows.is_empty() && (!self.started || self.next.is_some())
     }
@@ -131,7 +148,9 @@ impl<'a> Walk<'a> {
     #[must_use]
     pub fn new(table: &'a Table<'a>, lookups: &'a Lookups<'a>, mut position: Position) -> Self {
         position.looking_up |= matches!(table.map.identity, Identity::Key(_));
-        Self { table, lookups, source: Side::default(), target: Side::default(), position, done: false }
+        let side = |started| Side { started, ..Side::default() };
+        let (source, target) = (side(position.source_ended), side(position.target_ended));
+        Self { table, lookups, source, target, position, done: false }
     }
 
     /// Where it is: what was handed out before is taken for done.
@@ -182,8 +201,10 @@ impl<'a> Walk<'a> {
             });
             chunk.seen.push(seen);
         }
-        self.position.source.clone_from(&self.source.here);
-        self.position.target.clone_from(&self.target.here);
+        self.position.source = self.source.place();
+        self.position.target = self.target.place();
+        self.position.source_ended = self.source.is_over();
+        self.position.target_ended = self.target.is_over();
         Ok(if chunk.seen.is_empty() { None } else { Some(chunk) })
     }
 
@@ -330,17 +351,9 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn target_key(columns: &[String], row: &TargetRow) -> Option<RowRef> {
+pub(super) fn target_key(columns: &[String], row: &TargetRow) -> Option<RowRef> {
     let part = |column: &String| Some((column.clone(), super::keys::part(row.columns.get(column)?)?));
     columns.iter().map(part).collect::<Option<KeyParts>>().map(RowRef::Key)
-}
-
-/// How the target knows one of its rows, where it does so by key.
-pub(super) fn key_in_target(table: &Table<'_>, row: &TargetRow) -> Option<RowRef> {
-    match &table.map.identity {
-        Identity::Key(columns) => target_key(columns, row),
-        Identity::Id => None,
-    }
 }
 
 /// The page at an address, if one is wanted.
@@ -410,5 +423,27 @@ mod tests {
         let mut side = Side::default();
         side.take(page(&[1, 2, 3]), None, Some(Uuid::from_u128(2))).unwrap();
         assert_eq!(side.rows.len(), 1, "what was done before is not handed out again");
+    }
+
+    #[test]
+    fn a_page_that_is_done_and_a_side_that_has_ended_are_not_read_again() {
+        let row = |n: u128| TargetRow { id: Uuid::from_u128(n), etag: None, columns: Columns::new() };
+        let link = |text: &str| -> Link { serde_json::from_value(text.into()).unwrap() };
+        let page = |ids: &[u128], next: Option<&str>| Page {
+            rows: ids.iter().map(|id| row(*id)).collect(),
+            deleted: Vec::new(),
+            next: next.map(link),
+            delta: None,
+            at: None,
+        };
+        let mut side = Side::default();
+        side.take(page(&[1, 2], Some("two")), Some(link("one")), None).unwrap();
+        side.rows.pop_front();
+        assert_eq!((side.place(), side.is_over()), (Some(link("one")), false), "a row of it is left");
+        side.rows.pop_front();
+        assert_eq!((side.place(), side.is_over()), (Some(link("two")), false));
+        side.take(page(&[3], None), Some(link("two")), None).unwrap();
+        side.rows.pop_front();
+        assert_eq!((side.place(), side.is_over()), (Some(link("two")), true));
     }
 }

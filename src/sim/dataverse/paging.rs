@@ -4,7 +4,6 @@
 use super::errors::{self, ApiError};
 use super::exchange::Exchange;
 use super::literal::guid;
-use super::types::guid_order;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
 
@@ -92,15 +91,10 @@ pub fn page<T, K: Ord>(mut items: Vec<T>, size: usize, key: impl Fn(&T) -> K) ->
     (items, more)
 }
 
-/// Whether a row comes behind another in the order of primary keys.
-#[must_use]
-pub fn is_behind(id: Uuid, last: Uuid) -> bool {
-    guid_order(id) > guid_order(last)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::dataverse::types::guid_order;
 
     #[test]
     fn what_was_given_out_is_read_back_and_nothing_else() {
@@ -132,7 +126,8 @@ mod tests {
         let mut sorted = ordered;
         sorted.reverse();
         sorted.sort_by_key(|id| guid_order(*id));
-        assert!(is_behind(ordered[1], ordered[0]) && is_behind(ordered[2], ordered[1]));
+        let place = ordered.map(guid_order);
+        assert!(place[1] > place[0] && place[2] > place[1]);
         assert_eq!(sorted[0], ordered[0]);
     }
 }

@@ -90,10 +90,12 @@ fn many(
         let page = query.top.map_or(page, |top| top.min(PAGE_ROWS_MAX));
         let (shown, next) = match (by_id, start) {
             (true, Start::First | Start::Behind(_)) => {
+                let place =
+                    |id: Uuid| if environment.world().sorts_as_text { *id.as_bytes() } else { types::guid_order(id) };
                 if let Start::Behind(last) = start {
-                    rows.retain(|row| paging::is_behind(row.id, last));
+                    rows.retain(|row| place(row.id) > place(last));
                 }
-                let (rows, more) = paging::page(rows, page, |row| types::guid_order(row.id));
+                let (rows, more) = paging::page(rows, page, |row| place(row.id));
                 let next = rows.last().filter(|_| more).map(|row| Start::Behind(row.id));
                 (rows, next)
             }

@@ -6,11 +6,12 @@ use super::environment::Environment;
 use super::errors::{self, ApiError};
 use super::exchange::{Answer, Exchange, Match};
 use super::schema::TableDef;
-use super::url::{Predicate, Segment};
+use super::url::{Predicate, Segment, list};
 use super::write::Writer;
 use super::{intersect, links, metadata, metadata_json, read, render};
 use http::{Method, StatusCode};
 use serde_json::json;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Answers one request.
@@ -22,6 +23,7 @@ pub async fn answer(environment: &Environment, exchange: &Exchange) -> Result<An
     let Some(first) = segments.first() else { return Err(errors::not_simulated("the service document")) };
     match first.name.as_str() {
         "WhoAmI" | "WhoAmI()" => return who_am_i(environment, exchange),
+        "RetrieveTotalRecordCount(EntityNames=@tables)" => return row_counts(environment, exchange),
         "EntityDefinitions" => return metadata::answer(environment, exchange),
         "RelationshipDefinitions" => return metadata::relationship(environment, exchange),
         "$batch" | "$metadata" => return Err(errors::not_simulated(&first.name)),
@@ -67,6 +69,31 @@ fn who_am_i(environment: &Environment, exchange: &Exchange) -> Result<Answer, Ap
         "UserId": world.service.id,
         "OrganizationId": world.organization,
     })))
+}
+
+/// How many rows tables have. The service answers from a snapshot of the last day, the stand-in as it is now.
+fn row_counts(environment: &Environment, exchange: &Exchange) -> Result<Answer, ApiError> {
+    let given = exchange.address.query.parameters.get("@tables").map(String::as_str).unwrap_or_default();
+    let inner = given.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let inner = inner.ok_or_else(|| errors::uri("EntityNames is a list."))?;
+    let names: Vec<String> = list(inner).iter().map(|name| name.trim_matches('\'').to_owned()).collect();
+    let schema = &environment.world().schema;
+    for name in &names {
+        match schema.tables.get(name) {
+            None => return Err(errors::no_resource(name)),
+            Some(def) if def.external => {
+                return Err(errors::invalid_argument(format!(
+                    "Entity {name} is a virtual entity, which is not supported"
+                )));
+            }
+            Some(_) => {}
+        }
+    }
+    let counts: Vec<usize> =
+        environment.read(|state| names.iter().map(|name| state.rows.get(name).map_or(0, BTreeMap::len)).collect());
+    let context = exchange.link("$metadata#Microsoft.Dynamics.CRM.RetrieveTotalRecordCountResponse");
+    let counted = json!({"Count": names.len(), "IsReadOnly": false, "Keys": names, "Values": counts});
+    Ok(Answer::ok(json!({"@odata.context": context, "EntityRecordCountCollection": counted})))
 }
 
 /// What a user holds: everything but what the settings take away.

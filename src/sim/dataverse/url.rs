@@ -3,6 +3,7 @@
 use super::errors::{self, ApiError};
 use super::literal::{Literal, Token, tokens};
 use percent_encoding::percent_decode_str;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Longest address in bytes (webapi limit).
@@ -53,6 +54,8 @@ pub struct Query {
     pub id: Option<String>,
     /// `tag`.
     pub tag: Option<String>,
+    /// Parameters of functions: `@tables=[...]`.
+    pub parameters: BTreeMap<String, String>,
 }
 
 /// One address.
@@ -99,8 +102,8 @@ pub fn segment(raw: &str) -> Result<Segment, ApiError> {
         return Ok(Segment { name: text, predicate: None, raw: raw.to_owned() });
     };
     let (name, predicate) = text.split_at(open);
-    if predicate == "()" {
-        // a function without parameters
+    if predicate == "()" || name.starts_with("Retrieve") {
+        // a function
         return Ok(Segment { name: text, predicate: None, raw: raw.to_owned() });
     }
     let inner = predicate
@@ -155,6 +158,9 @@ fn query(raw: &str) -> Result<Query, ApiError> {
             "$count" => query.count = value == "true",
             "$id" => query.id = Some(value),
             "tag" => query.tag = Some(value),
+            _ if name.starts_with('@') => {
+                query.parameters.insert(name, value);
+            }
             _ => return Err(errors::uri(format!("The query parameter {name} is not supported."))),
         }
     }

@@ -55,6 +55,8 @@ pub struct Settings {
     pub race_window: Duration,
     /// Least and longest time of a request, half of it before and half after its effect.
     pub latency: (Duration, Duration),
+    /// Least and longest time until an event of a step that was registered over the Web API is sent: jobs wait their turn.
+    pub step_delay: (Duration, Duration),
     /// Who may call.
     pub auth: Auth,
     /// Service protection, off unless given.
@@ -65,6 +67,8 @@ pub struct Settings {
     pub changes_kept: Duration,
     /// Privileges that the application user lacks, like `prvWriteAccount`.
     pub privileges_lacking: BTreeSet<String>,
+    /// Rows come in the order of their ids as text, and not as SQL Server sorts GUIDs: nobody documents which.
+    pub sorts_as_text: bool,
     /// The tables.
     pub schema: Schema,
 }
@@ -80,11 +84,13 @@ impl Settings {
             epoch: Utc.with_ymd_and_hms(2026, 1, 5, 8, 0, 0).single().unwrap_or_default(),
             race_window: Duration::ZERO,
             latency: (Duration::ZERO, Duration::ZERO),
+            step_delay: (Duration::ZERO, Duration::ZERO),
             auth: Auth::None,
             protection: None,
             log_entries_max: 1_000,
             changes_kept: Duration::from_secs(7 * 86_400),
             privileges_lacking: BTreeSet::new(),
+            sorts_as_text: false,
             schema,
         }
     }
@@ -111,6 +117,8 @@ pub struct World {
     pub base_currency: Uuid,
     /// Privileges that the application user lacks.
     pub privileges_lacking: BTreeSet<String>,
+    /// Whether rows come in the order of their ids as text.
+    pub sorts_as_text: bool,
 }
 
 /// Somebody who acts.

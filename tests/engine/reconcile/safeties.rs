@@ -240,3 +240,41 @@ async fn a_table_that_may_not_be_read_is_named_and_the_others_go_on() {
     assert!(!mended.is_done() && !twins.compare().await.is_equal());
     twins.assert_equal(&["contact"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_run_deletes_no_more_extra_rows_than_it_may_and_parks_none_of_them() {
+    let twins = Twins::new("version = 1\n[limits]\ndeletes_max = 20\n[tables.account]\n");
+    for n in 0..50 {
+        twins.at_target("account", id(n), json!({"name": "extra"}));
+    }
+    let asked = Options { delete_extra: true, full: true, ..options() };
+    let first = twins.mend(&asked).await;
+    let accounts = table(&first, "account");
+    assert_eq!((accounts.extra, accounts.deletes, accounts.held), (50, 20, 30), "{accounts:#?}");
+    assert_eq!(accounts.done, [("applied: deleted".to_owned(), 20)].into(), "{accounts:#?}");
+    assert!(!first.is_done() && twins.kept().await == 0, "{first:#?}");
+    assert_eq!(twins.target.rows("account").len(), 30);
+    // whoever knows how many there are says so, and neither the limit nor the fuse is in the way
+    let second = twins.mend(&Options { deletes_max: Some(30), ..asked.clone() }).await;
+    assert!(second.is_done() && twins.target.rows("account").is_empty(), "{second:#?}");
+    for n in 0..50 {
+        twins.at_target("account", id(n), json!({"name": "extra"}));
+    }
+    let all = twins.mend(&Options { deletes_max: Some(0), ..asked }).await;
+    assert!(all.is_done() && twins.target.rows("account").is_empty(), "{all:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_fuse_holds_deletes_that_nobody_decided() {
+    let twins = Twins::new("version = 1\n[limits]\ndeletes_max = 3\n[tables.account]\n");
+    for n in 0..8 {
+        twins.both("account", id(n), json!({"name": "A"}));
+    }
+    assert!(twins.mend(&options()).await.is_done());
+    tokio::time::sleep(10 * SECOND).await;
+    (0..8).for_each(|n| twins.gone(&twins.source, "account", id(n)));
+    let changes = twins.mend(&options()).await;
+    let accounts = table(&changes, "account");
+    assert_eq!((accounts.done["applied: deleted"], accounts.done["parked: mass_delete"]), (3, 5), "{accounts:#?}");
+    assert!(!changes.is_done() && twins.target.rows("account").len() == 5, "{changes:#?}");
+}

@@ -55,16 +55,21 @@ impl Twins {
 
     /// With other tables on the two sides.
     pub fn with(toml: &str, source: impl FnOnce(&mut Schema), target: impl FnOnce(&mut Schema)) -> Self {
-        let environment = |number: u128, schema: Schema| {
-            let mut settings = Settings::new(Uuid::from_u128(number << 96), schema);
+        Self::set(toml, |settings| source(&mut settings.schema), |settings| target(&mut settings.schema))
+    }
+
+    /// With sides that are otherwise.
+    pub fn set(toml: &str, source: impl FnOnce(&mut Settings), target: impl FnOnce(&mut Settings)) -> Self {
+        let settings = |number: u128| {
+            let mut settings = Settings::new(Uuid::from_u128(number << 96), sample_schema());
             settings.seed = 11 * u64::try_from(number).unwrap();
             settings.log_entries_max = 100_000;
-            Environment::new(settings)
+            settings
         };
-        let (mut at_source, mut at_target) = (sample_schema(), sample_schema());
+        let (mut at_source, mut at_target) = (settings(1), settings(2));
         source(&mut at_source);
         target(&mut at_target);
-        let (source, target) = (environment(1, at_source), environment(2, at_target));
+        let (source, target) = (Environment::new(at_source), Environment::new(at_target));
         let collector = Collector::default();
         for (n, table) in ["account", "contact", "salesorder", "product"].iter().enumerate() {
             let step = Step::new(Uuid::from_u128(100 + n as u128), table, Sink::Collect(collector.clone()));
@@ -163,6 +168,22 @@ impl Twins {
         let partition = Partition::of(table, &RowRef::Id(id));
         let snapshot = self.ledger.read(partition.key(), "event:").await.unwrap();
         snapshot.row.map(|stored| stored.record.state)
+    }
+
+    /// Requests on rows of a table so far, at source and target: reads of many rows, reads of one, and writes.
+    pub fn requests(&self, table: &str) -> [[u64; 3]; 2] {
+        [&self.source, &self.target].map(|side| {
+            let mut counts = [0; 3];
+            for record in side.requests().last().iter().filter(|record| record.table.as_deref() == Some(table)) {
+                let at = match record.method == http::Method::GET {
+                    true if record.path.contains(&format!("{table}s?")) => 0,
+                    true => 1,
+                    false => 2,
+                };
+                counts[at] += 1;
+            }
+            counts
+        })
     }
 
     /// Everything that is synchronised is equal.

@@ -1,233 +1,11 @@
-//! `doctor` against stand-ins on loopback: a good setup is all ok, and every planted mistake is found, named and comes
-//! with what to do about it.
+//! One mistake after the other, each found, named, and with what to do about it.
 
-use bytes::Bytes;
-use dataverse_sync::app::compose::Base;
-use dataverse_sync::app::examine::examine;
-use dataverse_sync::app::registering::{self, Registering};
-use dataverse_sync::clock::{Clock, SystemClock};
-use dataverse_sync::operate::doctor::{Check, Status};
-use dataverse_sync::operate::register::{NAME_DEFAULT, Registrar};
-use dataverse_sync::sim::dataverse::sample::sample_schema;
-use dataverse_sync::sim::dataverse::schema::{KeyStatus, Kind, Schema, TableDef};
-use dataverse_sync::sim::dataverse::{Auth, Environment, Settings, serve};
-use dataverse_sync::sim::host::{BrokerSettings, Queue, QueueSettings, serve_broker};
-use dataverse_sync::sim::http::{self as sim_http, Reply, Server};
-use dataverse_sync::sim::tables::{self, TableService};
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Arc;
-use std::time::Duration;
-use uuid::Uuid;
-
-const MAPPING: &str = r#"version = 1
-[tables.account]
-[tables.contact]
-key = ["new_externalid"]
-guard = "etag"
-[tables.contact.columns]
-rename = { jobtitle = "description" }
-values = { preferredcontactmethodcode = { "9" = 2 } }
-[tables.contact.lookups]
-ownerid = { by = "azureactivedirectoryobjectid" }
-parentcustomerid = "ensure"
-transactioncurrencyid = "skip"
-[tables.account.lookups]
-new_regionid = "skip"
-transactioncurrencyid = "skip"
-"#;
-
-/// A setup that is right, until a test spoils it.
-struct Setup {
-    settings: BTreeMap<String, String>,
-    mapping: String,
-    host: Value,
-    source: Settings,
-    target: Settings,
-    files: BTreeMap<String, String>,
-    queue: QueueSettings,
-    /// What somebody does to the source after the steps were registered.
-    after: Option<fn(&Environment)>,
-    /// Whether there are steps at all.
-    registered: bool,
-}
-
-impl Setup {
-    fn set(&mut self, name: &str, value: &str) {
-        self.settings.insert(name.to_owned(), value.to_owned());
-    }
-
-    fn unset(&mut self, name: &str) {
-        self.settings.remove(name);
-    }
-
-    fn toml(&mut self, from: &str, to: &str) {
-        assert!(self.mapping.contains(from), "{from}");
-        self.mapping = self.mapping.replace(from, to);
-    }
-
-    fn manifest(&mut self, function: &str, from: &str, to: &str) {
-        let text = self.files.get_mut(&format!("{function}/function.json")).unwrap();
-        assert!(text.contains(from), "{from}");
-        *text = text.replace(from, to);
-    }
-}
-
-fn table<'a>(schema: &'a mut Schema, name: &str) -> &'a mut TableDef {
-    schema.tables.get_mut(name).unwrap()
-}
-
-fn repository(path: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
-}
-
-fn good() -> Setup {
-    let functions = ["webhook", "queue", "health"].map(|name| format!("{name}/function.json"));
-    let mut setup = Setup {
-        settings: BTreeMap::new(),
-        mapping: MAPPING.to_owned(),
-        host: serde_json::from_str(&repository("host.json")).unwrap(),
-        source: Settings::new(Uuid::from_u128(1), sample_schema()),
-        target: Settings::new(Uuid::from_u128(2), sample_schema()),
-        queue: QueueSettings { duplicate_window: Some(Duration::from_secs(600)), ..QueueSettings::default() },
-        after: None,
-        registered: true,
-        files: functions.into_iter().map(|path| (path.clone(), repository(&format!("functions/{path}")))).collect(),
-    };
-    let now = SystemClock::default().now();
-    (setup.source.epoch, setup.target.epoch) = (now, now);
-    setup.set("SYNC_QUEUE", "dataverse-events");
-    setup.set("ServiceBus", "Endpoint={bus};SharedAccessKeyName=n;SharedAccessKey=a2V5;UseDevelopmentEmulator=true");
-    setup.set("TARGET_AUTH", "none");
-    setup.set("SOURCE_AUTH", "none");
-    setup.files.insert("dataverse-sync".to_owned(), "the binary".to_owned());
-    setup
-}
-
-/// A folder that goes with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("doctor-{}", Uuid::new_v4()));
-        fs::create_dir(&folder).unwrap();
-        Self(folder)
-    }
-
-    fn write(&self, path: &str, text: &str) {
-        let path = self.0.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A token service that refuses a wrong secret as Entra does.
-async fn refusing_authority() -> Server {
-    let body = json!({"error": "invalid_client", "error_codes": [7_000_215],
-        "error_description": "AADSTS7000215: Invalid client secret provided."});
-    let answer = move |_| {
-        let body = Bytes::from(body.to_string());
-        async move { Reply::Answer(http::Response::builder().status(401).body(body).unwrap()) }
-    };
-    sim_http::serve(0, answer).await.unwrap()
-}
-
-/// Registers the steps, as far as the setup allows it.
-async fn register(base: &Base, settings: &BTreeMap<String, String>, root: &Path) {
-    let send = "Endpoint=sb://bus.servicebus.windows.net/;SharedAccessKeyName=send;SharedAccessKey=a2V5";
-    let mut settings = settings.clone();
-    settings.insert("DATAVERSE_SEND_CONNECTION".to_owned(), send.to_owned());
-    let Ok(parts) = registering::open(base, &settings, root, None) else { return };
-    let Registering { mapping, source, target, receiver } = &parts;
-    let clock = base.clock.as_ref();
-    let registrar = Registrar { mapping, source, target, clock, installation: NAME_DEFAULT };
-    if let Ok(Some(plan)) = registrar.look(receiver, false).await {
-        registrar.apply(plan).await.unwrap();
-    }
-}
-
-/// Runs `doctor` on the setup; addresses that the setup does not give are the stand-ins'.
-async fn checks(setup: Setup) -> Vec<Check> {
-    let folder = Folder::new();
-    for (path, text) in &setup.files {
-        folder.write(path, text);
-    }
-    let program = folder.0.join("dataverse-sync");
-    if program.exists() {
-        assert!(Command::new("chmod").arg("0755").arg(program).status().unwrap().success());
-    }
-    folder.write("host.json", &setup.host.to_string());
-    folder.write("sync.toml", &setup.mapping);
-    let (source, target) = (Environment::new(setup.source), Environment::new(setup.target));
-    let changed = source.clone();
-    let (source, target) = (serve(source, 0).await.unwrap(), serve(target, 0).await.unwrap());
-    let service = TableService::new(tables::Settings::default());
-    let storage = tables::serve(service.clone(), 0).await.unwrap();
-    let authority = refusing_authority().await;
-    let connection = format!(
-        "AccountName={};AccountKey={};TableEndpoint={}/{}",
-        tables::DEVELOPMENT_ACCOUNT,
-        tables::DEVELOPMENT_KEY,
-        storage.url(),
-        tables::DEVELOPMENT_ACCOUNT
-    );
-    let queue = Queue::new(setup.queue);
-    let queues = BTreeMap::from([("dataverse-events".to_owned(), queue)]);
-    let bus = serve_broker(queues, BrokerSettings::default(), 0).await.unwrap();
-    let mut settings = setup.settings;
-    for value in settings.values_mut() {
-        *value = value.replace("{bus}", &format!("sb://{}", bus.address));
-    }
-    let mut default = |name: &str, value: String| {
-        let value = settings.remove(name).unwrap_or(value);
-        settings.insert(name.to_owned(), value.replace("{storage}", &storage.url()));
-    };
-    default("TARGET_URL", target.url());
-    default("SOURCE_URL", source.url());
-    default("AzureWebJobsStorage", connection);
-    default("AZURE_AUTHORITY_HOST", authority.url());
-    let base = Base::over_network(Arc::new(SystemClock::default()));
-    if setup.registered {
-        register(&base, &settings, &folder.0).await;
-    }
-    if let Some(after) = setup.after {
-        after(&changed);
-    }
-    let checks = examine(&base, &settings, &folder.0).await;
-    assert_eq!(service.entities("syncledger"), [], "the probe is removed");
-    checks
-}
-
-/// What is expected: status, name, part of the detail, part of the remedy.
-type Expected = (Status, &'static str, &'static str, &'static str);
-
-async fn finds(plant: impl FnOnce(&mut Setup), expected: Expected) {
-    let mut setup = good();
-    plant(&mut setup);
-    let checks = checks(setup).await;
-    let (status, name, detail, remedy) = expected;
-    let found = checks.iter().any(|check| {
-        let told = check.remedy.as_deref().unwrap_or_default();
-        (check.status, check.name.as_str()) == (status, name) && check.detail.contains(detail) && told.contains(remedy)
-    });
-    assert!(found, "{expected:?} in {checks:#?}");
-    let others = checks.iter().filter(|check| check.status == Status::Fail && check.name != name);
-    assert_eq!(others.collect::<Vec<_>>(), Vec::<&Check>::new(), "{expected:?}: one mistake, one thing that fails");
-    if status == Status::Warn {
-        assert!(checks.iter().all(|check| check.status != Status::Fail), "{checks:#?}");
-    }
-}
-
-use Status::{Fail, Warn};
+use super::{Setup, checks, finds, good, table};
+use dataverse_sync::operate::doctor::Check;
+use dataverse_sync::operate::doctor::Status::{self, Fail, Skipped, Warn};
+use dataverse_sync::sim::dataverse::Auth;
+use dataverse_sync::sim::dataverse::schema::{KeyStatus, Kind};
+use serde_json::json;
 
 #[tokio::test]
 async fn a_good_setup_is_all_ok() {
@@ -392,6 +170,10 @@ async fn values_that_do_not_fit_are_found() {
 async fn rights_tokens_and_clocks_are_found() {
     let write = |s: &mut Setup| s.target.privileges_lacking.extend(["prvWriteAccount".to_owned()]);
     finds(write, (Fail, "target privileges", "lacks prvWriteAccount", "role of the application user")).await;
+    let assign = |s: &mut Setup| s.target.privileges_lacking.extend(["prvAssignContact".to_owned()]);
+    finds(assign, (Fail, "target privileges", "lacks prvAssignContact", "role of the application user")).await;
+    let users = |s: &mut Setup| s.source.privileges_lacking.extend(["prvReadSystemUser".to_owned()]);
+    finds(users, (Fail, "source privileges", "lacks prvReadSystemUser", "role of the application user")).await;
     let read = |s: &mut Setup| s.source.privileges_lacking.extend(["prvReadContact".to_owned()]);
     finds(read, (Fail, "source privileges", "lacks prvReadContact", "role of the application user")).await;
     let token = |s: &mut Setup| s.target.auth = Auth::token("another");
@@ -453,6 +235,8 @@ async fn a_host_that_would_not_work_is_found() {
 async fn functions_that_the_host_would_not_run_are_found() {
     let missing = |s: &mut Setup| drop(s.files.remove("queue/function.json"));
     finds(missing, (Fail, "function queue", "queue/function.json is not beside host.json", "copy functions/*")).await;
+    let unswept = |s: &mut Setup| drop(s.files.remove("sweep/function.json"));
+    finds(unswept, (Fail, "function sweep", "sweep/function.json is not beside host.json", "copy functions/*")).await;
     let in_clone = |s: &mut Setup| {
         let text = s.files.remove("health/function.json").unwrap();
         s.files.insert("functions/health/function.json".to_owned(), text);
@@ -460,6 +244,10 @@ async fn functions_that_the_host_would_not_run_are_found() {
     finds(in_clone, (Warn, "function health", "where the host does not look", "beside host.json")).await;
     let text = |s: &mut Setup| s.manifest("queue", "\"binary\"", "\"string\"");
     finds(text, (Fail, "function queue", "dataType of the trigger is \"string\"", "copy functions/*")).await;
+    let open = |s: &mut Setup| s.manifest("console", "\"function\"", "\"anonymous\"");
+    finds(open, (Fail, "function console", "authLevel of the trigger is \"anonymous\"", "copy functions/*")).await;
+    let left_out = |s: &mut Setup| drop(s.files.remove("claims/function.json"));
+    finds(left_out, (Skipped, "function claims", "it is not deployed", "")).await;
     let unconnected = |s: &mut Setup| s.unset("ServiceBus");
     finds(unconnected, (Fail, "queue settings", "neither ServiceBus nor", "set one of them")).await;
     let few = |s: &mut Setup| s.toml("version = 1\n", "version = 1\n[limits]\ndeliveries_max = 12\n");
@@ -467,33 +255,4 @@ async fn functions_that_the_host_would_not_run_are_found() {
     let absent = |s: &mut Setup| s.set("SYNC_QUEUE", "other");
     finds(absent, (Fail, "queue", "no such queue", "create it")).await;
     finds(|s| s.unset("SYNC_QUEUE"), (Fail, "queue settings", "SYNC_QUEUE is not set", "dataverse-events")).await;
-}
-
-fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dataverse-sync"));
-    let output = command.arg("doctor").args(arguments).env_clear().output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code(), text(output.stdout), text(output.stderr))
-}
-
-#[test]
-fn the_command_prints_a_line_for_each_check_and_fails_if_one_did() {
-    let (code, out, err) = run(&["--root", env!("CARGO_MANIFEST_DIR")]);
-    assert_eq!(code, Some(1), "{err}");
-    let line = out.lines().find(|line| line.contains("TARGET_URL")).unwrap();
-    assert!(line.starts_with("fail     settings") && line.contains(" -> the target environment"), "{line}");
-    assert!(out.lines().any(|line| line.starts_with("ok       mapping")) && !out.contains('\x1b'), "{out}");
-    assert!(err.starts_with("error: ") && err.contains("checks failed"), "{err}");
-    let (code, out, _) = run(&["--json", "--root", env!("CARGO_MANIFEST_DIR")]);
-    let report: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((code, &report["ok"]), (Some(1), &json!(false)));
-    assert!(report["checks"].as_array().unwrap().iter().any(|check| check["status"] == "skipped"), "{report}");
-}
-
-#[test]
-fn wrong_usage_of_the_command_is_two() {
-    assert_eq!(run(&["--jsno"]).0, Some(2));
-    let (code, _, err) = run(&["--settings", "no/such/file"]);
-    assert_eq!(code, Some(2));
-    assert!(err.contains("no/such/file:1:1: can't be read"), "{err}");
 }
