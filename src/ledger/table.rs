@@ -28,8 +28,8 @@ const STATE_KEY: &str = "state";
 const PHASE: &str = "phase";
 const UPDATED: &str = "updated_ms";
 const DELETED: &str = "deleted_ms";
-const LET_GO: &str = "let_go_ms";
 const IDLE: &str = "idle_ms";
+const LET_GO: &str = "let_go_ms";
 const DONE: &str = "done";
 /// Pages of one read; a query over one partition ends long before.
 const PAGES_MAX: usize = 1_000;
@@ -177,7 +177,7 @@ impl Expiring for TableStore {
             ScanStart::At(partition) => Filter::all().partition_from(&stored_key(partition)?),
             ScanStart::After(partition) => Filter::all().partition_after(&stored_key(partition)?),
         };
-        let select = [PHASE, UPDATED, DELETED, LET_GO, IDLE].map(str::to_owned).to_vec();
+        let select = [PHASE, UPDATED, DELETED, IDLE, LET_GO].map(str::to_owned).to_vec();
         let query = Query { filter, select, top: Some(u32::try_from(top).unwrap_or(u32::MAX)) };
         let from = from.map(|(partition, row)| Continuation { partition: partition.clone(), row: row.clone() });
         let page = self.table.query(&query, from.as_ref()).await.map_err(read_error)?;
@@ -219,11 +219,11 @@ fn expiry(entity: &Entity) -> Expiry {
     if let Some(deleted_ms) = entity.integer(DELETED).filter(|_| row == ROW_KEY) {
         return Expiry::Row { deleted_ms };
     }
-    if let Some(let_go_ms) = entity.integer(LET_GO).filter(|_| row == ROW_KEY) {
-        return Expiry::Pointer { let_go_ms };
-    }
     if let Some(idle_ms) = entity.integer(IDLE).filter(|_| row == FLOW_KEY) {
         return Expiry::Flow { idle_ms };
+    }
+    if let Some(let_go_ms) = entity.integer(LET_GO).filter(|_| row == ROW_KEY) {
+        return Expiry::Pointer { let_go_ms };
     }
     match (entity.text(PHASE), entity.integer(UPDATED)) {
         (Some(DONE), Some(done_ms)) if row.starts_with("event:") => Expiry::Event { done_ms },

@@ -61,7 +61,8 @@ impl Engine {
         let event = if job.differs.is_some() { presence(event, job.event, &state) } else { event };
         let seen = match self.job(&event, job.table, Arc::clone(&job.schema))? {
             Ok(seen) if seen.partition == job.partition => {
-                let differs = differs_now(job, &seen);
+                let all = || seen.mapped.columns.keys().cloned().collect();
+                let differs = differs_now(job, &seen).map(|differs| if work.vanished { all() } else { differs });
                 Job { witness: true, differs, ..seen }
             }
             Ok(_) => return Err(Failure::never("identity_changed: the source's row has another key now")),

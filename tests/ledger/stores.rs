@@ -200,6 +200,7 @@ macro_rules! flow_cases {
             an_owner_whose_lease_ended_without_a_taker_may_finish
             taking_again_with_the_same_token_extends_the_lease
             lost_answers_are_found_to_be_ours
+            a_write_that_lands_when_its_author_has_given_up_is_what_was_asked_for_or_nothing
             taking_and_settling_cost_two_round_trips_and_a_refusal_one
             of_many_at_once_one_holds_an_id
             whatever_the_order_one_holds_it_at_a_time_and_one_finishes_it

@@ -36,11 +36,10 @@ const FUNCTIONS: [Expected; 4] = [
 ];
 
 /// Functions that may be left out; where they are deployed they must be right.
-const OPTIONAL: [Expected; 4] = [
+const OPTIONAL: [Expected; 3] = [
     ("rows", &[("type", "httpTrigger"), ("route", "rows/{table}/{key}"), ("authLevel", "function")]),
     ("claims", &[("type", "httpTrigger"), ("route", "claims/{id}"), ("authLevel", "function")]),
     ("console", &[("type", "httpTrigger"), ("route", "console"), ("authLevel", "function")]),
-    ("status", &[("type", "httpTrigger"), ("route", "status"), ("authLevel", "function")]),
 ];
 
 /// Checks the manifests, and the settings of the queue's trigger.

@@ -142,7 +142,7 @@ impl Run<'_> {
         }
     }
 
-    /// Takes what is held by one run at a time under this name: a table, the links of a relationship.
+    /// Takes the table or relationship of this name, and waits for another run to give it back, if nobody waits for us.
     pub(super) async fn take(&self, name: &str) -> Result<Store<'_>, Stopped> {
         let patience = if self.deadline.is_some() { Duration::ZERO } else { BUSY_PATIENCE };
         let until = self.monotonic().saturating_add(patience);

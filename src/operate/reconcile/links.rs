@@ -69,7 +69,8 @@ fn not_compared(name: &str, why: &str) -> LinkReport {
     LinkReport { relationship: name.to_owned(), not_compared, ..LinkReport::default() }
 }
 
-/// All relationships between these tables, and why not, if that was not all of them; a run that mends passes over those that it had done before it was interrupted.
+/// All relationships between these tables, and where it stopped, if that was before the last of them. A run that mends passes
+/// over those that it had done before it was interrupted.
 pub(super) async fn all(
     run: &Run<'_>,
     tables: &[&Table<'_>],

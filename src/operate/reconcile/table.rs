@@ -356,8 +356,8 @@ mod tests {
             target_columns: BTreeSet::new(),
             source_keys: BTreeSet::new(),
             target_keys: BTreeSet::new(),
-            deletes_max: 0,
             page_rows: 10,
+            deletes_max: 0,
         };
         table.choose(&Mapping::default());
         assert_eq!(table.not_compared, [not_compared("new_contract", FILE)]);
