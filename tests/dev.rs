@@ -3,6 +3,7 @@
 
 use crate::support::folder::Folder;
 use bytes::Bytes;
+use dataverse_sync::operate::package::{archive, collect};
 use dataverse_sync::sim::http::Sender;
 use http::Request;
 use serde_json::{Value, json};
@@ -158,6 +159,7 @@ async fn a_row_gets_from_the_source_to_the_target_and_so_does_what_is_posted_her
     dev.arrives("Contoso").await;
     let line = dev.hears("applied (created): account");
     assert!(line.contains("queue") && line.ends_with(" ms"), "{line}");
+    assert!(dev.all.contains("register made, changed or removed 1 endpoint, "), "{}", dev.all);
 
     let webhook = format!("{}/api/webhook", dev.url);
     let first = change("From the webhook", "2026-01-05T08:00:00Z");
@@ -243,6 +245,36 @@ async fn the_handler_starts_again_when_it_dies_and_when_something_changes() {
     dev.hears("the handler is ready");
     let (_, answer) = dev.send("POST", &webhook, &[("ce-id", "e-3")], &change("C", "2026-01-05T08:00:02Z")).await;
     assert_eq!(answer["outcome"], "applied", "{answer} {why}");
+}
+
+#[tokio::test]
+async fn the_folder_that_package_writes_runs_and_a_new_table_of_its_mapping_is_registered() {
+    let folder = Folder::new("dev-package");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let program = Path::new(env!("CARGO_BIN_EXE_dataverse-sync"));
+    let (package, problems) = collect(root, program).unwrap();
+    assert!(problems.is_empty(), "{problems:?}");
+    archive::write_folder(&package, folder.path()).unwrap();
+    let mapping = folder.path().join("sync.toml");
+    std::fs::write(&mapping, "version = 1\n[tables.contact]\n").unwrap();
+    let mut dev = Dev::start(folder.path(), &[]);
+    let handler = dev.handler().expect("a handler");
+    let running = std::fs::read_link(Path::new("/proc").join(handler).join("exe")).unwrap();
+    assert_eq!(running, folder.path().join("dataverse-sync").canonicalize().unwrap(), "the package's own binary");
+    let accounts = format!("{}/accounts", dev.source);
+    let (status, _) = dev.send("POST", &accounts, &[], &json!({"name": "Too early"})).await;
+    assert_eq!(status, 204);
+    std::fs::write(&mapping, "version = 1\n[tables.account]\n[tables.contact]\n").unwrap();
+    assert!(dev.hears("has changed").contains("sync.toml"));
+    dev.hears("register made, changed or removed 0 endpoints, ");
+    dev.hears("the handler is ready");
+    let (status, _) = dev.send("POST", &accounts, &[], &json!({"name": "Contoso"})).await;
+    assert_eq!(status, 204);
+    dev.arrives("Contoso").await;
+    let (_, rows) = dev.send("GET", &format!("{}/accounts?$select=name", dev.target), &[], &Value::Null).await;
+    assert!(!rows.to_string().contains("Too early"), "nothing was registered then: {rows}");
+    let (code, all) = dev.interrupt();
+    assert_eq!(code, Some(0), "{all}");
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! `doctor` against stand-ins on loopback: a good setup is all ok, and every planted mistake is found, named and comes
 //! with what to do about it.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use dataverse_sync::app::compose::Base;
-use dataverse_sync::app::examine::examine;
+use dataverse_sync::app::examine::{Reach, examine};
 use dataverse_sync::app::registering::{self, Registering};
 use dataverse_sync::clock::{Clock, SystemClock};
 use dataverse_sync::operate::doctor::{Check, Status};
@@ -41,9 +43,9 @@ transactioncurrencyid = "skip"
 "#;
 
 /// A setup that is right, until a test spoils it.
-struct Setup {
+pub(crate) struct Setup {
     settings: BTreeMap<String, String>,
-    mapping: String,
+    pub(crate) mapping: String,
     host: Value,
     source: Settings,
     target: Settings,
@@ -53,6 +55,10 @@ struct Setup {
     after: Option<fn(&Environment)>,
     /// Whether there are steps at all.
     registered: bool,
+    /// The queue of an installation in the other direction.
+    other_way: Option<&'static str>,
+    /// What tokens say; none: the token service refuses.
+    claims: Option<Value>,
 }
 
 impl Setup {
@@ -84,8 +90,9 @@ fn repository(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-fn good() -> Setup {
-    let functions = ["webhook", "queue", "health"].map(|name| format!("{name}/function.json"));
+pub(crate) fn good() -> Setup {
+    let functions = ["webhook", "queue", "sweep", "health", "rows", "claims", "console", "status"]
+        .map(|name| format!("{name}/function.json"));
     let mut setup = Setup {
         settings: BTreeMap::new(),
         mapping: MAPPING.to_owned(),
@@ -95,6 +102,8 @@ fn good() -> Setup {
         queue: QueueSettings { duplicate_window: Some(Duration::from_secs(600)), ..QueueSettings::default() },
         after: None,
         registered: true,
+        other_way: None,
+        claims: None,
         files: functions.into_iter().map(|path| (path.clone(), repository(&format!("functions/{path}")))).collect(),
     };
     let now = SystemClock::default().now();
@@ -130,13 +139,23 @@ impl Drop for Folder {
     }
 }
 
-/// A token service that refuses a wrong secret as Entra does.
-async fn refusing_authority() -> Server {
-    let body = json!({"error": "invalid_client", "error_codes": [7_000_215],
-        "error_description": "AADSTS7000215: Invalid client secret provided."});
+/// A token service: it hands out tokens with these claims, else it refuses a wrong secret as Entra does.
+async fn authority(claims: Option<Value>) -> Server {
+    let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+    let (status, body) = match claims {
+        Some(claims) => {
+            let token = format!("{}.{}.c2ln", part(&json!({"alg": "RS256", "typ": "JWT"})), part(&claims));
+            (200, json!({"token_type": "Bearer", "expires_in": 3_599, "access_token": token}))
+        }
+        None => (
+            401,
+            json!({"error": "invalid_client", "error_codes": [7_000_215],
+                "error_description": "AADSTS7000215: Invalid client secret provided."}),
+        ),
+    };
     let answer = move |_| {
         let body = Bytes::from(body.to_string());
-        async move { Reply::Answer(http::Response::builder().status(401).body(body).unwrap()) }
+        async move { Reply::Answer(http::Response::builder().status(status).body(body).unwrap()) }
     };
     sim_http::serve(0, answer).await.unwrap()
 }
@@ -156,7 +175,7 @@ async fn register(base: &Base, settings: &BTreeMap<String, String>, root: &Path)
 }
 
 /// Runs `doctor` on the setup; addresses that the setup does not give are the stand-ins'.
-async fn checks(setup: Setup) -> Vec<Check> {
+pub(crate) async fn checks(setup: Setup) -> Vec<Check> {
     let folder = Folder::new();
     for (path, text) in &setup.files {
         folder.write(path, text);
@@ -172,7 +191,11 @@ async fn checks(setup: Setup) -> Vec<Check> {
     let (source, target) = (serve(source, 0).await.unwrap(), serve(target, 0).await.unwrap());
     let service = TableService::new(tables::Settings::default());
     let storage = tables::serve(service.clone(), 0).await.unwrap();
-    let authority = refusing_authority().await;
+    let claims = setup.claims.map(|claims| {
+        let text = claims.to_string().replace("{target}", &target.url());
+        serde_json::from_str(&text).unwrap()
+    });
+    let authority = authority(claims).await;
     let connection = format!(
         "AccountName={};AccountKey={};TableEndpoint={}/{}",
         tables::DEVELOPMENT_ACCOUNT,
@@ -199,10 +222,17 @@ async fn checks(setup: Setup) -> Vec<Check> {
     if setup.registered {
         register(&base, &settings, &folder.0).await;
     }
+    if let Some(queue) = setup.other_way {
+        let mut swapped = settings.clone();
+        swapped.insert("SOURCE_URL".to_owned(), settings["TARGET_URL"].clone());
+        swapped.insert("TARGET_URL".to_owned(), settings["SOURCE_URL"].clone());
+        swapped.insert("SYNC_QUEUE".to_owned(), queue.to_owned());
+        register(&base, &swapped, &folder.0).await;
+    }
     if let Some(after) = setup.after {
         after(&changed);
     }
-    let checks = examine(&base, &settings, &folder.0).await;
+    let checks = examine(&base, &settings, &folder.0, Reach::Network).await;
     assert_eq!(service.entities("syncledger"), [], "the probe is removed");
     checks
 }
@@ -227,7 +257,7 @@ async fn finds(plant: impl FnOnce(&mut Setup), expected: Expected) {
     }
 }
 
-use Status::{Fail, Warn};
+use Status::{Fail, Skipped, Warn};
 
 #[tokio::test]
 async fn a_good_setup_is_all_ok() {
@@ -392,12 +422,92 @@ async fn values_that_do_not_fit_are_found() {
 async fn rights_tokens_and_clocks_are_found() {
     let write = |s: &mut Setup| s.target.privileges_lacking.extend(["prvWriteAccount".to_owned()]);
     finds(write, (Fail, "target privileges", "lacks prvWriteAccount", "role of the application user")).await;
+    let assign = |s: &mut Setup| s.target.privileges_lacking.extend(["prvAssignContact".to_owned()]);
+    finds(assign, (Fail, "target privileges", "lacks prvAssignContact", "role of the application user")).await;
+    let users = |s: &mut Setup| s.source.privileges_lacking.extend(["prvReadSystemUser".to_owned()]);
+    finds(users, (Fail, "source privileges", "lacks prvReadSystemUser", "role of the application user")).await;
     let read = |s: &mut Setup| s.source.privileges_lacking.extend(["prvReadContact".to_owned()]);
     finds(read, (Fail, "source privileges", "lacks prvReadContact", "role of the application user")).await;
     let token = |s: &mut Setup| s.target.auth = Auth::token("another");
     finds(token, (Fail, "target connection", "unauthorized", "an application user of the environment")).await;
     let late = |s: &mut Setup| s.target.epoch -= chrono::Duration::seconds(90);
     finds(late, (Warn, "target clock", "differs by", "NTP")).await;
+}
+
+const TENANT: &str = "11111111-1111-1111-1111-111111111111";
+const CLIENT: &str = "22222222-2222-2222-2222-222222222222";
+
+/// A target that wants tokens, and what those say.
+fn with_token(setup: &mut Setup, mut claims: Value) {
+    setup.set("TARGET_AUTH", "auto");
+    setup.set("TARGET_TENANT_ID", TENANT);
+    setup.set("TARGET_CLIENT_ID", CLIENT);
+    setup.set("TARGET_CLIENT_SECRET", "s");
+    let now = SystemClock::default().now().timestamp();
+    let good = json!({"aud": "{target}", "tid": TENANT, "appid": CLIENT, "nbf": now - 60, "exp": now + 3_540});
+    for (name, value) in good.as_object().unwrap() {
+        claims.as_object_mut().unwrap().entry(name).or_insert(value.clone());
+    }
+    setup.claims = Some(claims);
+}
+
+#[tokio::test]
+async fn tokens_that_are_for_somebody_else_are_found() {
+    let mut setup = good();
+    with_token(&mut setup, json!({}));
+    let told = checks(setup).await;
+    assert!(told.iter().all(|check| check.status == Status::Ok), "{told:#?}");
+    let line = told.iter().find(|check| check.name == "target token").unwrap();
+    assert!(line.detail.contains("for http://127.0.0.1") && line.detail.contains("more minutes"), "{line:?}");
+    let other = |s: &mut Setup| with_token(s, json!({"aud": "https://other.crm4.dynamics.com/"}));
+    finds(other, (Fail, "target token", "it is for https://other.crm4.dynamics.com/", "set TARGET_URL")).await;
+    let tenant = |s: &mut Setup| with_token(s, json!({"tid": CLIENT}));
+    finds(tenant, (Fail, "target token", "from the tenant 2222", "set TARGET_TENANT_ID")).await;
+    let application = |s: &mut Setup| with_token(s, json!({"appid": TENANT}));
+    finds(application, (Fail, "target token", "for the application 1111", "correct TARGET_CLIENT_ID")).await;
+    finds(|s| with_token(s, json!({"exp": 1_000})), (Fail, "target token", "has expired", "NTP")).await;
+}
+
+#[tokio::test]
+async fn a_target_that_sends_its_own_events_here_is_found() {
+    const MARKER: &str = "loop marker";
+    let back = |s: &mut Setup| s.other_way = Some("dataverse-events");
+    finds(back, (Fail, MARKER, "bus.servicebus.windows.net/dataverse-events", "SOURCE_ORGANIZATION_ID")).await;
+    let named = |s: &mut Setup| {
+        back(s);
+        s.set("SOURCE_ORGANIZATION_ID", &Uuid::from_u128(1).to_string());
+    };
+    finds(named, (Warn, MARKER, "each is ignored", "remove those steps from the target")).await;
+}
+
+#[tokio::test]
+async fn a_sync_in_both_directions_is_told_and_wants_one_application() {
+    const MARKER: &str = "loop marker";
+    let mut setup = good();
+    setup.other_way = Some("events-back");
+    let told = checks(setup).await;
+    assert!(told.iter().all(|check| check.status == Status::Ok), "{told:#?}");
+    let line = told.iter().find(|check| check.name == MARKER).unwrap();
+    assert!(line.detail.contains("both directions") && line.detail.contains("tag dataverse-sync"), "{line:?}");
+    let other = |s: &mut Setup| {
+        s.other_way = Some("events-back");
+        s.after = Some(|source| {
+            let user = source.service().user;
+            let body = json!({"azureactivedirectoryobjectid": Uuid::from_u128(77)});
+            source.update(&source.person(), "systemuser", user, &body).unwrap();
+        });
+    };
+    finds(other, (Warn, MARKER, "by different applications", "one application in both environments")).await;
+}
+
+#[tokio::test]
+async fn an_application_that_somebody_else_uses_in_the_source_is_found() {
+    let shared = |s: &mut Setup| {
+        s.after = Some(|source| {
+            source.create(&source.service(), "account", &json!({"name": "From the ERP"})).unwrap();
+        });
+    };
+    finds(shared, (Warn, "own user in the source", "changed rows of account", "an application of its own")).await;
 }
 
 #[tokio::test]
@@ -453,6 +563,8 @@ async fn a_host_that_would_not_work_is_found() {
 async fn functions_that_the_host_would_not_run_are_found() {
     let missing = |s: &mut Setup| drop(s.files.remove("queue/function.json"));
     finds(missing, (Fail, "function queue", "queue/function.json is not beside host.json", "copy functions/*")).await;
+    let unswept = |s: &mut Setup| drop(s.files.remove("sweep/function.json"));
+    finds(unswept, (Fail, "function sweep", "sweep/function.json is not beside host.json", "copy functions/*")).await;
     let in_clone = |s: &mut Setup| {
         let text = s.files.remove("health/function.json").unwrap();
         s.files.insert("functions/health/function.json".to_owned(), text);
@@ -460,6 +572,10 @@ async fn functions_that_the_host_would_not_run_are_found() {
     finds(in_clone, (Warn, "function health", "where the host does not look", "beside host.json")).await;
     let text = |s: &mut Setup| s.manifest("queue", "\"binary\"", "\"string\"");
     finds(text, (Fail, "function queue", "dataType of the trigger is \"string\"", "copy functions/*")).await;
+    let open = |s: &mut Setup| s.manifest("console", "\"function\"", "\"anonymous\"");
+    finds(open, (Fail, "function console", "authLevel of the trigger is \"anonymous\"", "copy functions/*")).await;
+    let left_out = |s: &mut Setup| drop(s.files.remove("claims/function.json"));
+    finds(left_out, (Skipped, "function claims", "it is not deployed", "")).await;
     let unconnected = |s: &mut Setup| s.unset("ServiceBus");
     finds(unconnected, (Fail, "queue settings", "neither ServiceBus nor", "set one of them")).await;
     let few = |s: &mut Setup| s.toml("version = 1\n", "version = 1\n[limits]\ndeliveries_max = 12\n");
@@ -488,6 +604,32 @@ fn the_command_prints_a_line_for_each_check_and_fails_if_one_did() {
     let report: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &report["ok"]), (Some(1), &json!(false)));
     assert!(report["checks"].as_array().unwrap().iter().any(|check| check["status"] == "skipped"), "{report}");
+}
+
+#[test]
+fn offline_nothing_is_asked_and_what_is_written_is_checked() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dataverse-sync"));
+    command.args(["doctor", "--offline", "--root", env!("CARGO_MANIFEST_DIR")]).env_clear();
+    // somebody who is asked would not answer
+    let settings = [
+        ("TARGET_URL", "https://org.crm4.dynamics.com"),
+        ("TARGET_TENANT_ID", TENANT),
+        ("TARGET_CLIENT_ID", CLIENT),
+        ("TARGET_CLIENT_SECRET", "s"),
+        ("AZURE_AUTHORITY_HOST", "http://127.0.0.1:9"),
+        ("AzureWebJobsStorage", "UseDevelopmentStorage=true"),
+        ("SYNC_QUEUE", "dataverse-events"),
+        ("ServiceBus", "Endpoint=sb://b.servicebus.windows.net/;SharedAccessKeyName=n;SharedAccessKey=a2V5"),
+    ];
+    let output = command.envs(settings).output().unwrap();
+    let out = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{out}");
+    for name in ["ledger", "queue", "target token", "target table account", "loop marker"] {
+        let line =
+            out.lines().find(|line| line.starts_with("skipped") && line.contains(&format!("  {name} "))).unwrap();
+        assert!(line.ends_with("not asked: --offline"), "{line}");
+    }
+    assert!(out.lines().any(|line| line.starts_with("ok       mapping")), "{out}");
 }
 
 #[test]

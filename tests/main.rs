@@ -17,6 +17,8 @@ mod demo;
 mod dev;
 mod doctor;
 mod engine;
+mod functions;
+mod guides;
 mod handover;
 mod host;
 mod inbox;

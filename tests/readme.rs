@@ -6,11 +6,16 @@ use dataverse_sync::config::file::compile;
 use std::path::Path;
 
 fn readme() -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+    page("README.md")
+}
+
+/// A file of the repository.
+pub(crate) fn page(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
 /// The fenced blocks of one language.
-fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+pub(crate) fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
     let fence = format!("```{language}\n");
     text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
 }
@@ -27,20 +32,30 @@ fn its_mapping_is_a_good_one() {
 #[test]
 fn its_commands_exist() {
     let text = readme();
-    let commands: Vec<&str> = blocks(&text, "sh")
-        .into_iter()
-        .flat_map(str::lines)
-        .filter_map(|line| line.split_once("cargo run --release -- ").or_else(|| line.split_once("./dataverse-sync ")))
-        .map(|(_, rest)| rest.split('#').next().unwrap())
-        .collect();
-    assert!(commands.len() >= 3, "{commands:?}");
-    for command in commands {
-        let arguments = std::iter::once("dataverse-sync").chain(command.split_whitespace());
-        Cli::command().try_get_matches_from(arguments).unwrap_or_else(|error| panic!("{command}: {error}"));
-    }
+    assert!(check_commands(&text) >= 3);
     for script in ["test.sh", "tools/start-time.sh"] {
         assert!(text.contains(script) && Path::new(env!("CARGO_MANIFEST_DIR")).join(script).is_file(), "{script}");
     }
+}
+
+/// Parses every command of the page's shell blocks as the program would; how many there are.
+pub(crate) fn check_commands(text: &str) -> usize {
+    let commands: Vec<&str> = blocks(text, "sh")
+        .into_iter()
+        .flat_map(str::lines)
+        .filter_map(|line| {
+            let after =
+                ["cargo run --release -- ", "dataverse-sync "].into_iter().find_map(|name| line.split_once(name));
+            after.filter(|(before, _)| !before.contains("az ") && !before.contains('#'))
+        })
+        .map(|(_, rest)| rest.split('#').next().unwrap())
+        .collect();
+    for command in &commands {
+        let words = command.split_whitespace().map(|word| word.trim_matches(|c| matches!(c, '\'' | '"')));
+        let arguments = std::iter::once("dataverse-sync").chain(words);
+        Cli::command().try_get_matches_from(arguments).unwrap_or_else(|error| panic!("{command}: {error}"));
+    }
+    commands.len()
 }
 
 #[test]

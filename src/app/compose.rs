@@ -12,6 +12,7 @@ use crate::domain::mapping::{Limits, Mapping};
 use crate::identity::{Credential, IdentityError, TokenLimits, TokenSource};
 use crate::inbox::Inbox;
 use crate::ledger::claim::{Ledger, LedgerLimits};
+use crate::ledger::flow::{FlowStore, Flows};
 use crate::ledger::memory::MemoryStore;
 use crate::ledger::purge::Expiring;
 use crate::ledger::store::Store;
@@ -66,6 +67,8 @@ pub struct Records {
     pub states: Arc<dyn StateStore>,
     /// What is forgotten with time.
     pub expiring: Arc<dyn Expiring>,
+    /// Claims on ids.
+    pub flows: Arc<dyn FlowStore>,
 }
 
 impl Records {
@@ -80,8 +83,19 @@ impl Records {
         })
     }
 
-    fn on<S: Store + StateStore + Expiring + 'static>(store: Arc<S>) -> Self {
-        Self { claims: Arc::<S>::clone(&store), states: Arc::<S>::clone(&store), expiring: store }
+    fn on<S: Store + StateStore + Expiring + FlowStore + 'static>(store: Arc<S>) -> Self {
+        Self {
+            claims: Arc::<S>::clone(&store),
+            states: Arc::<S>::clone(&store),
+            expiring: Arc::<S>::clone(&store),
+            flows: store,
+        }
+    }
+
+    /// Claims on ids; `clock_skew` is how far clocks may differ.
+    #[must_use]
+    pub fn flows(&self, base: &Base, clock_skew: Duration) -> Flows {
+        Flows::new(Arc::clone(&self.flows), Arc::clone(&base.clock), clock_skew)
     }
 
     /// Leases with a name and small states; `clock_skew` is how far clocks may differ.

@@ -1,12 +1,14 @@
 //! `doctor`: settings, files and environments brought to the checks of [`crate::operate::doctor`], in the order in which
 //! they depend on each other. Checks nothing itself.
 
-use super::compose::{self, Base, Records};
-use crate::config::settings::{LedgerStore, QueueSettings};
+use super::compose::{self, Base, Records, TAG};
+use crate::config::settings::{Auth, BusConnection, Environment as EnvironmentSettings, LedgerStore, QueueSettings};
 use crate::config::{self, ConfigProblems, Settings};
 use crate::dataverse::read::Identity;
 use crate::domain::mapping::{Limits, Mapping};
+use crate::operate::doctor::echo::{self, Directions, Sides};
 use crate::operate::doctor::environment::{self, Side};
+use crate::operate::doctor::token::{self, Wanted};
 use crate::operate::doctor::{Check, Status, host_json, ledger, manifests, queue as bus, rights, steps, target};
 use crate::operate::register::{NAME_DEFAULT, Registrar};
 use crate::servicebus::Admin;
@@ -17,9 +19,20 @@ use std::path::Path;
 
 /// What a failed check of the settings leaves undone.
 const NO_SETTINGS: &str = "the settings must be mended first";
+/// Why nothing is asked.
+const OFFLINE: &str = "not asked: --offline";
+
+/// How far is looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// At files and settings: nothing is asked over the network.
+    Files,
+    /// At everything.
+    Network,
+}
 
 /// Every check, in order. `values`: the settings; `root`: the folder of host.json.
-pub async fn examine(base: &Base, values: &BTreeMap<String, String>, root: &Path) -> Vec<Check> {
+pub async fn examine(base: &Base, values: &BTreeMap<String, String>, root: &Path, reach: Reach) -> Vec<Check> {
     let settings = Settings::from_map(values);
     let file = values.get("SYNC_CONFIG").map(|file| file.trim()).filter(|file| !file.is_empty());
     let mapping = config::mapping(&root.join(file.unwrap_or("sync.toml")));
@@ -27,15 +40,17 @@ pub async fn examine(base: &Base, values: &BTreeMap<String, String>, root: &Path
     let (settings, mapping) = (settings.ok(), mapping.ok());
     checks.extend(host_json::host_json(root, mapping.as_ref().map(|mapping| &mapping.limits)));
     checks.extend(manifests::manifests(root, queue(values, settings.as_ref().map(|settings| &settings.queue))));
-    match &settings {
-        Some(settings) => checks.extend(reached(base, settings, mapping.as_ref()).await),
-        None => {
-            let names = ["ledger", "queue", "target token", "target connection", "organizations"];
-            checks.extend(names.map(|name| Check::skipped(name, NO_SETTINGS)));
-            checks.extend(target::skipped(mapping.as_ref(), NO_SETTINGS));
-        }
-    }
+    checks.extend(match (reach, &settings) {
+        (Reach::Network, Some(settings)) => reached(base, settings, mapping.as_ref()).await,
+        (Reach::Network, None) => unreached(mapping.as_ref(), NO_SETTINGS),
+        (Reach::Files, _) => unreached(mapping.as_ref(), OFFLINE),
+    });
     checks
+}
+
+fn unreached(mapping: Option<&Mapping>, why: &str) -> Vec<Check> {
+    let names = ["ledger", "queue", "target token", "target connection", "organizations", "loop marker"];
+    names.map(|name| Check::skipped(name, why)).into_iter().chain(target::skipped(mapping, why)).collect()
 }
 
 /// What people wrote: settings, mapping, and the two together.
@@ -81,11 +96,13 @@ async fn reached(base: &Base, settings: &Settings, mapping: Option<&Mapping>) ->
     let mut checks = vec![ledger_of(base, settings).await];
     let limits = mapping.map_or_else(Limits::default, |mapping| mapping.limits.clone());
     checks.push(queue_of(base, settings, &limits).await);
-    let open = |environment| compose::environment(base, environment, &settings.identity, &limits);
+    let open = |environment: &EnvironmentSettings| {
+        (compose::environment(base, environment, &settings.identity, &limits), wanted(environment))
+    };
     let target = Some(open(&settings.target));
-    let (found, target) = connect(base, Side::Target, target).await;
+    let (found, target) = connect(base, Side::Target, target, &limits).await;
     checks.extend(found);
-    let (found, source) = connect(base, Side::Source, settings.source.as_ref().map(open)).await;
+    let (found, source) = connect(base, Side::Source, settings.source.as_ref().map(open), &limits).await;
     checks.extend(found);
     let identity = |connected: &Option<(Environment, Identity)>| connected.as_ref().map(|(_, identity)| *identity);
     let (to, from, ours) = (identity(&target), identity(&source), &settings.source_organizations);
@@ -102,6 +119,7 @@ async fn reached(base: &Base, settings: &Settings, mapping: Option<&Mapping>) ->
             checks.push(rights::privileges(side, client, identity.user, mapping, clock).await);
         }
     }
+    checks.extend(echoes(base, settings, mapping, target.as_ref(), source.as_ref()).await);
     checks.extend(match (mapping, &target) {
         (Some(mapping), Some((target, _))) => {
             let (source, clock) = (source.as_ref().map(|(source, _)| source), base.clock.as_ref());
@@ -116,6 +134,53 @@ async fn reached(base: &Base, settings: &Settings, mapping: Option<&Mapping>) ->
         (mapping, None) => target::skipped(mapping, "the target must be reached first"),
     });
     checks
+}
+
+/// What comes back of our own writes, and whether our user is nobody else's.
+async fn echoes(
+    base: &Base,
+    settings: &Settings,
+    mapping: Option<&Mapping>,
+    target: Option<&(Environment, Identity)>,
+    source: Option<&(Environment, Identity)>,
+) -> Vec<Check> {
+    let (Some((target, to)), Some((source, from))) = (target, source) else {
+        return vec![Check::skipped("loop marker", "both environments must be reached for it")];
+    };
+    let clock = base.clock.as_ref();
+    let sides = Sides { target: (target, *to), source: (source, *from), clock };
+    let named = !settings.source_organizations.is_empty();
+    let (marker, directions) = echo::echo(&sides, queue_address(&settings.queue), named, TAG).await;
+    let mut checks = vec![marker];
+    if let (Directions::OneWay, Some(mapping)) = (directions, mapping) {
+        checks.push(echo::own_user(mapping, (source, *from), clock).await);
+    }
+    checks
+}
+
+/// Where events are taken from, as `register` writes it.
+fn queue_address(queue: &QueueSettings) -> Option<String> {
+    let host = match queue.connection.as_ref()? {
+        BusConnection::Namespace { host, .. } => host.clone(),
+        BusConnection::Text(text) => {
+            let mut parts = text.expose().split(';').filter_map(|part| part.split_once('='));
+            parts
+                .find(|(name, _)| name.trim().eq_ignore_ascii_case("Endpoint"))
+                .map(|(_, host)| host.trim().to_owned())?
+        }
+    };
+    Some(echo::queue_address(&host, &queue.name))
+}
+
+/// What the settings say of an environment's token.
+fn wanted(settings: &EnvironmentSettings) -> Wanted {
+    match &settings.auth {
+        Auth::None => Wanted::default(),
+        Auth::ClientSecret { tenant_id, client_id, .. } => {
+            Wanted { tenant: Some(tenant_id.clone()), application: Some(*client_id) }
+        }
+        Auth::ManagedIdentity { client_id } => Wanted { tenant: None, application: *client_id },
+    }
 }
 
 async fn queue_of(base: &Base, settings: &Settings, limits: &Limits) -> Check {
@@ -139,18 +204,19 @@ async fn ledger_of(base: &Base, settings: &Settings) -> Check {
 async fn connect(
     base: &Base,
     side: Side,
-    environment: Option<anyhow::Result<Environment>>,
+    environment: Option<(anyhow::Result<Environment>, Wanted)>,
+    limits: &Limits,
 ) -> (Vec<Check>, Option<(Environment, Identity)>) {
     let (token, connection) = (format!("{} token", side.name()), format!("{} connection", side.name()));
-    let environment = match environment {
+    let (environment, wanted) = match environment {
         None => return (vec![Check::skipped(connection, "SOURCE_URL is not set")], None),
-        Some(Err(error)) => {
+        Some((Err(error), _)) => {
             let failed = Check::fail(token, format!("{error:#}"), format!("correct the {}_ settings", side.prefix()));
             return (vec![failed, Check::skipped(connection, "there is no token")], None);
         }
-        Some(Ok(environment)) => environment,
+        Some((Ok(environment), wanted)) => (environment, wanted),
     };
-    let token = environment::token(side, &environment.client).await;
+    let token = token::token(side, &environment.client, &wanted, base.clock.now(), limits.clock_skew).await;
     if token.status == Status::Fail {
         return (vec![token, Check::skipped(connection, "there is no token")], None);
     }

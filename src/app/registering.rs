@@ -3,7 +3,7 @@
 use super::compose::{self, Base};
 use crate::config::{self, Settings};
 use crate::domain::mapping::Mapping;
-use crate::operate::register::{QueueAddress, Receiver, WebhookAddress};
+use crate::operate::register::{CannotRegister, Plan, QueueAddress, Receiver, Registrar, WebhookAddress};
 use crate::secret::Secret;
 use crate::sync::environment::Environment;
 use anyhow::{Context, bail};
@@ -26,6 +26,26 @@ pub struct Registering {
     pub target: Environment,
     /// Where events go.
     pub receiver: Receiver,
+}
+
+impl Registering {
+    /// Who registers it, as one of several installations on the source.
+    #[must_use]
+    pub fn registrar<'a>(&'a self, base: &'a Base, installation: &'a str) -> Registrar<'a> {
+        let Self { mapping, source, target, .. } = self;
+        Registrar { mapping, source, target, clock: base.clock.as_ref(), installation }
+    }
+
+    /// Looks what is not as it should be, and mends it; what that was.
+    ///
+    /// # Errors
+    /// [`CannotRegister`].
+    pub async fn bring_in(&self, base: &Base, installation: &str) -> Result<Plan, CannotRegister> {
+        let registrar = self.registrar(base, installation);
+        let plan = registrar.look(&self.receiver, false).await?.unwrap_or_default();
+        registrar.apply(plan.clone()).await?;
+        Ok(plan)
+    }
 }
 
 /// Source, target and receiver by these settings; `root` is the app's folder.

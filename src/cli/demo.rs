@@ -6,6 +6,7 @@ mod counts;
 mod delivery;
 mod plan;
 mod progress;
+mod steps;
 mod story;
 mod trouble;
 mod verdict;
@@ -82,6 +83,7 @@ async fn run(
         plan.seed
     ));
     let world = World::start(plan, naive, environment).await?;
+    progress.say(&format!("`register` made in the source: {}.", world.registered));
     let told = async {
         loop {
             sleep(progress.every()).await;

@@ -46,6 +46,9 @@ pub struct Arguments {
     /// Settings [default: local.settings.json in the root, if it is there]. Variables of the environment come first
     #[arg(long, value_name = "FILE", conflicts_with = "stand_ins")]
     settings: Option<PathBuf>,
+    /// Write the stand-ins' settings there, for other commands: `doctor --settings FILE`, `parked list --settings FILE`, ...
+    #[arg(long, value_name = "FILE", requires = "stand_ins")]
+    write_settings: Option<PathBuf>,
     /// Ask callers for this key, as Azure does; else nobody is asked for any
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
@@ -76,6 +79,7 @@ async fn run(arguments: &Arguments, environment: &BTreeMap<String, String>) -> R
     let queue = QueueSettings { start: clock.now(), ..QueueSettings::default() };
     let (queues, _broker, values) = around.with_broker(&folder, queue.clone()).await?;
     let changes = folder.changes(&values);
+    let broker = values.get(surroundings::CONNECTION).cloned().unwrap_or_default();
     let lines = Arc::new(Lines::new(Arc::clone(&clock) as Arc<dyn Clock>));
     let (listener, watcher) = (Arc::clone(&lines), Arc::clone(&lines));
     let key = arguments.key.clone();
@@ -103,9 +107,20 @@ async fn run(arguments: &Arguments, environment: &BTreeMap<String, String>) -> R
         _ = signals.next() => return Ok(()),
     };
     around.connect(&host)?;
+    let registered = async || {
+        let clock: Arc<dyn Clock> = Arc::<SystemClock>::clone(&clock);
+        if let Some(said) = around.register(clock).await {
+            lines.say(&said);
+        }
+    };
+    if let Some(file) = &arguments.write_settings {
+        around.write_settings(file, &broker)?;
+    }
+    // a row that somebody makes at once must raise its event
+    registered().await;
     print(&welcome(&host, &around, arguments.key.as_deref()));
     tokio::select! {
-        () = watch(&host, &lines, changes) => {}
+        () = watch(&host, &lines, changes, registered) => {}
         _ = signals.next() => {}
     }
     print("stopping; again Ctrl-C to end at once\n");
@@ -126,8 +141,9 @@ fn refused(error: StartError) -> Trouble {
     }
 }
 
-/// Stays with the handler: starts it again when it was built anew, when it left, and, after a rest, when it gave up.
-async fn watch(host: &Host, lines: &Lines, mut changes: Changes) {
+/// Stays with the handler: starts it again when it was built anew, when it left, and, after a rest, when it gave up. A
+/// changed mapping may need other steps.
+async fn watch(host: &Host, lines: &Lines, mut changes: Changes, register: impl AsyncFn()) {
     let (mut down_since, mut dead_letters) = (None::<Instant>, 0);
     loop {
         sleep(LOOK).await;
@@ -140,6 +156,7 @@ async fn watch(host: &Host, lines: &Lines, mut changes: Changes) {
         if let Some(what) = &changed {
             lines.say(&format!("{what} has changed: starting the handler again"));
             host.terminate(0, GRACE).await.ok();
+            register().await;
         }
         let is_down = matches!(host.status(0), Some(Status::Down | Status::Exited(_)));
         if !is_down {

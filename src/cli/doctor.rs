@@ -2,7 +2,7 @@
 
 use super::Trouble;
 use crate::app::compose::Base;
-use crate::app::examine::examine;
+use crate::app::examine::{Reach, examine};
 use crate::clock::SystemClock;
 use crate::config;
 use crate::operate::doctor::{Check, Status};
@@ -20,6 +20,9 @@ pub struct Arguments {
     /// Print the checks as JSON
     #[arg(long)]
     json: bool,
+    /// Look at settings, mapping and files only, and ask nothing over the network
+    #[arg(long)]
+    offline: bool,
     /// The folder of host.json [default: $FUNCTIONS_APP_ROOT_PATH, else the current folder]
     #[arg(long, value_name = "FOLDER")]
     root: Option<PathBuf>,
@@ -43,7 +46,8 @@ pub fn doctor(arguments: &Arguments, environment: &BTreeMap<String, String>) -> 
     let root = given.or_else(|| values.get("FUNCTIONS_APP_ROOT_PATH").map(PathBuf::from)).unwrap_or_else(|| ".".into());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let base = Base::over_network(Arc::new(SystemClock::default()));
-    let checks = runtime.block_on(examine(&base, &values, &root));
+    let reach = if arguments.offline { Reach::Files } else { Reach::Network };
+    let checks = runtime.block_on(examine(&base, &values, &root, reach));
     let failed = checks.iter().filter(|check| check.status == Status::Fail).count();
     let coloured = std::io::stdout().is_terminal() && !values.contains_key("NO_COLOR");
     let text = if arguments.json { as_json(&checks, failed) } else { as_lines(&checks, coloured) };

@@ -2,8 +2,8 @@
 
 use super::Trouble;
 use super::place::{Place, one_line, print};
-use crate::app::registering::{self, Registering};
-use crate::operate::register::{Act, CannotRegister, NAME_DEFAULT, Plan, Registrar, Removed};
+use crate::app::registering;
+use crate::operate::register::{Act, CannotRegister, NAME_DEFAULT, Plan, Removed};
 use anyhow::{Context, anyhow};
 use clap::Args;
 use serde_json::json;
@@ -49,14 +49,12 @@ pub fn register(arguments: &Arguments, environment: &BTreeMap<String, String>) -
     let (base, values, root) = arguments.place.settle(environment)?;
     let parts = registering::open(&base, &values, &root, arguments.webhook.as_deref()).map_err(Trouble::Wrong)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    let Registering { mapping, source, target, receiver } = &parts;
-    let clock = base.clock.as_ref();
-    let registrar = Registrar { mapping, source, target, clock, installation: &arguments.name };
+    let registrar = parts.registrar(&base, &arguments.name);
     runtime.block_on(async {
         let (plan, removed) = if arguments.remove {
             registrar.look_for_removal().await.map_err(trouble)?
         } else {
-            let plan = registrar.look(receiver, arguments.renew_secrets).await.map_err(trouble)?;
+            let plan = registrar.look(&parts.receiver, arguments.renew_secrets).await.map_err(trouble)?;
             (plan.unwrap_or_default(), Removed::All)
         };
         let todo = plan.changes.len();

@@ -33,7 +33,8 @@ pub fn serve(environment: &BTreeMap<String, String>) -> Result<(), Trouble> {
         let engine = Arc::new(compose::engine(&base, &settings, &records, mapping).map_err(Trouble::Wrong)?);
         let sweeper = compose::sweeper(&base, &settings, &records, Arc::clone(&engine)).map_err(Trouble::Wrong)?;
         let reconciler = compose::reconciler(&base, &records, &engine).map(Arc::new);
-        let running = Running { engine: Arc::clone(&engine), sweeper: Arc::new(sweeper), reconciler };
+        let flows = Arc::new(records.flows(&base, engine.parts().mapping.limits.clock_skew));
+        let running = Running { engine: Arc::clone(&engine), sweeper: Arc::new(sweeper), reconciler, flows };
         let engine: Engine = engine;
         tracing::info!(address = %app.address()?, version = env!("CARGO_PKG_VERSION"), "serving");
         Ok::<End, Trouble>(app.serve(&engine, Some(running), clock, signals).await?)

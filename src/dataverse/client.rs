@@ -18,6 +18,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::identity::Claims;
+
 /// The annotations that make errors and lookups readable. No `TraceText`: it holds customer data.
 const ANNOTATIONS: &str = "odata.include-annotations=\"Microsoft.Dynamics.CRM.lookuplogicalname,\
 OData.Community.Display.V1.FormattedValue,Microsoft.PowerApps.CDS.ErrorDetails*,Microsoft.PowerApps.CDS.InnerError*\"";
@@ -61,6 +63,17 @@ impl Call {
     pub fn until(latest_end: Duration) -> Self {
         Self { latest_end, correlation: None, traceparent: None }
     }
+}
+
+/// What is known of a token. Never the token itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// The environment wants none.
+    NotNeeded,
+    /// Nobody but its receiver can read it.
+    Opaque,
+    /// What it says.
+    Signed(Claims),
 }
 
 /// A client of one environment. Cheap to clone.
@@ -124,12 +137,15 @@ impl Dataverse {
         &self.clock
     }
 
-    /// Gets a token without using it: whether one was needed.
+    /// Gets a token without using it, and what it says of itself.
     ///
     /// # Errors
     /// [`AuthorizeError`].
-    pub async fn check_token(&self) -> Result<bool, AuthorizeError> {
-        Ok(self.authorize.token().await?.is_some())
+    pub async fn check_token(&self) -> Result<Token, AuthorizeError> {
+        Ok(match self.authorize.token().await? {
+            None => Token::NotNeeded,
+            Some(token) => Claims::of(&token).map_or(Token::Opaque, Token::Signed),
+        })
     }
 
     /// The address of a path below the Web API root, for `@odata.id`.

@@ -235,5 +235,6 @@ pub(crate) fn every_kind() -> TableSchema {
         elastic: false,
         external: false,
         files: std::collections::BTreeSet::new(),
+        secured: std::collections::BTreeSet::new(),
     }
 }

@@ -158,6 +158,9 @@ pub struct Comparison {
     /// A delete that a person has asked for, knowing how many: the fuse against mass deletes lets it through.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub decided: bool,
+    /// The target's GUID of the row that was compared, in a table known by an alternate key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Uuid>,
 }
 
 /// How much of the change the payload carries.

@@ -29,6 +29,8 @@ pub struct TableSchema {
     pub external: bool,
     /// File and image columns: never synchronised.
     pub files: BTreeSet<String>,
+    /// Columns with column security: whoever lacks a profile reads null.
+    pub secured: BTreeSet<String>,
 }
 
 impl TableSchema {

@@ -6,6 +6,7 @@ use crate::domain::decode::DecodeLimits;
 use crate::domain::delivery::{Channel, Delivery, NotHandled, Report, Unfinished};
 use crate::domain::event::ChangeEvent;
 use crate::domain::outcome::{Applied, Ignored, Outcome};
+use crate::host::route::Parameters;
 use crate::host::{Arrived, Done, Envelope, Failed, Headers, HttpAnswer, HttpRequest, Invocation, Kind};
 use crate::secret::Secret;
 use crate::sync::{HandleEvent, Owed, RawEvent};
@@ -99,7 +100,8 @@ async fn call(
     };
     let headers: Headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let path = "/api/webhook".to_owned();
-    function.answer(HttpRequest { method, path, headers, body: body.to_owned().into(), arrived: arrived() }).await
+    let (parameters, query, body) = (Parameters::new(), Parameters::new(), body.to_owned().into());
+    function.answer(HttpRequest { method, path, parameters, query, headers, body, arrived: arrived() }).await
 }
 
 async fn post(engine: &Arc<Scripted>, headers: &[(&str, &str)], body: &str) -> (u16, Value) {

@@ -5,11 +5,11 @@
 //! cannot read is parked as it came and answered 202 (CONTRACT), because Dataverse never retries a 400; where it cannot be
 //! stored the answer is 503: nothing is acknowledged that is not kept.
 
+use super::door::{admit, answer, delivery, refused};
 use super::events::{handle, handle_all, is_stored_only, report_json};
-use crate::domain::decode::{self, DecodeError, DecodeLimits, Decoded, Handshake, Inbound, Item, Refusal, handshake};
-use crate::domain::delivery::{Channel, Delivery, NotHandled, Report, Unfinished};
-use crate::host::delivery::traceparent_of;
-use crate::host::{Arrived, Function, Headers, HttpAnswer, HttpFunction, HttpRequest, Kind, Problem};
+use crate::domain::decode::{self, DecodeError, DecodeLimits, Decoded, Handshake, Inbound, Item, handshake};
+use crate::domain::delivery::{Delivery, NotHandled, Unfinished};
+use crate::host::{Function, Headers, HttpAnswer, HttpFunction, HttpRequest, Kind, Problem};
 use crate::secret::Secret;
 use crate::sync::{HandleEvent, RawEvent, Unusable};
 use async_trait::async_trait;
@@ -18,9 +18,6 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The header that carries the shared secret.
-pub const SECRET_HEADER: &str = "x-webhook-secret";
 
 /// When Dataverse should come back with what we could not read: it does so once, on 503, after a time of its own.
 const UNREADABLE_RETRY_AFTER: Duration = Duration::from_secs(60);
@@ -40,12 +37,6 @@ impl Webhook {
         let methods = &[Method::POST, Method::OPTIONS];
         let function = Box::new(Self { engine, secrets, limits });
         Function { name: "webhook", kind: Kind::Http { route: "webhook", methods, function } }
-    }
-
-    /// Compares with every secret, in constant time: two are valid while they are rotated.
-    fn is_allowed(&self, headers: &Headers) -> bool {
-        let given = headers.get(SECRET_HEADER).map(String::as_str).unwrap_or_default();
-        self.secrets.is_empty() || self.secrets.iter().fold(false, |any, secret| any | secret.matches(given))
     }
 
     /// What Dataverse sent and we cannot read: kept as it came.
@@ -118,8 +109,8 @@ impl HttpFunction for Webhook {
             // question changes nothing, and the function key was checked
             return permission(&request.headers);
         }
-        if !self.is_allowed(&request.headers) {
-            return Problem::new(StatusCode::UNAUTHORIZED, format!("header {SECRET_HEADER}: missing or wrong")).into();
+        if let Err(problem) = admit(&self.secrets, &request.headers) {
+            return problem.into();
         }
         let inbound = Inbound {
             content_type: request.headers.get("content-type").map(String::as_str),
@@ -130,21 +121,11 @@ impl HttpFunction for Webhook {
         let delivery = delivery(&request.headers, &request.arrived);
         match decode::decode(&inbound, &self.limits) {
             Ok(Decoded::Heartbeat) => heartbeat(),
-            Ok(Decoded::One(item)) => one(handle(self.engine.as_ref(), item, &delivery).await),
+            Ok(Decoded::One(item)) => answer(handle(self.engine.as_ref(), item, &delivery).await),
             Ok(Decoded::Batch(items)) => self.batch(items, &delivery).await,
             Err(error) if inbound.is_from_dataverse() => self.undecodable(&error, &request, &delivery).await,
             Err(error) => refused(&error),
         }
-    }
-}
-
-fn delivery(headers: &Headers, arrived: &Arrived) -> Delivery {
-    Delivery {
-        channel: Channel::Webhook,
-        arrival_ms: arrived.at_ms,
-        delivery_count: 1,
-        invocation: arrived.invocation.clone(),
-        traceparent: arrived.traceparent.clone().or_else(|| traceparent_of(headers)),
     }
 }
 
@@ -169,25 +150,6 @@ fn heartbeat() -> HttpAnswer {
     HttpAnswer::json(StatusCode::OK, &body)
 }
 
-fn one(result: Result<Report, NotHandled>) -> HttpAnswer {
-    match result {
-        Ok(report) if is_stored_only(&report.outcome) => HttpAnswer::json(StatusCode::ACCEPTED, &report_json(&report)),
-        Ok(report) => HttpAnswer::json(StatusCode::OK, &report_json(&report)),
-        Err(NotHandled::Unfinished(unfinished)) => {
-            Problem::unavailable(unfinished.reason, unfinished.retry_after).into()
-        }
-        Err(reused @ NotHandled::IdReused { .. }) => {
-            let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, reused.to_string());
-            match reused {
-                NotHandled::IdReused { event_id, table, row, .. } => {
-                    problem.with("event_id", json!(event_id)).with("table", json!(table)).with("row", json!(row)).into()
-                }
-                NotHandled::Unfinished(_) => problem.into(),
-            }
-        }
-    }
-}
-
 fn reused_json(reused: &NotHandled) -> Value {
     match reused {
         NotHandled::IdReused { event_id, table, row, .. } => {
@@ -195,16 +157,6 @@ fn reused_json(reused: &NotHandled) -> Value {
         }
         NotHandled::Unfinished(_) => Value::Null,
     }
-}
-
-fn refused(error: &DecodeError) -> HttpAnswer {
-    tracing::warn!(%error, "not understood");
-    let status = match error.refusal() {
-        Refusal::NotUnderstood => StatusCode::BAD_REQUEST,
-        Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Refusal::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-    };
-    Problem::new(status, error.to_string()).with("path", json!(error.path)).into()
 }
 
 fn longer(known: Option<Unfinished>, new: Unfinished) -> Unfinished {

@@ -5,6 +5,7 @@ use super::answer::{Failed, HttpAnswer, Problem};
 use super::delivery::{Arrived, came_through_the_front, lower_case};
 use super::envelope::Envelope;
 use super::function::{Function, HttpFunction, HttpRequest, Invocation, InvokedFunction, Kind};
+use super::route::{Matched, Parameters, matches, query};
 use super::wrapped;
 use crate::clock::Clock;
 use crate::telemetry;
@@ -48,8 +49,8 @@ pub struct Dispatch {
 pub enum Target<'a> {
     /// The host asks whether we are there.
     Ready,
-    /// An HTTP function, called over HTTP.
-    Http(&'a Function),
+    /// An HTTP function, called over HTTP, and what stands in its route's parameters.
+    Http(&'a Function, Parameters),
     /// A function, called with an envelope.
     Envelope(&'a Function),
     /// Nobody's.
@@ -62,7 +63,7 @@ impl Target<'_> {
     pub fn body_bytes_max(&self) -> usize {
         match self {
             Self::Ready | Self::Refused(_) => 0,
-            Self::Http(_) => HTTP_BODY_BYTES_MAX,
+            Self::Http(..) => HTTP_BODY_BYTES_MAX,
             Self::Envelope(_) => ENVELOPE_BYTES_MAX,
         }
     }
@@ -81,7 +82,7 @@ impl Dispatch {
         &self.functions
     }
 
-    /// Finds the function. Routes match as ASP.NET matches them: any case, a slash at the end or not; names are exact.
+    /// Finds the function. Routes match as ASP.NET matches them ([`super::route`]); names are exact.
     #[must_use]
     pub fn target(&self, parts: &Parts) -> Target<'_> {
         let path = parts.uri.path();
@@ -92,11 +93,7 @@ impl Dispatch {
             };
         }
         if let Some(route) = route_of(path) {
-            let by_route = |function: &&Function| match &function.kind {
-                Kind::Http { route: own, .. } => own.eq_ignore_ascii_case(route),
-                Kind::Invoked { .. } => false,
-            };
-            return self.functions.iter().find(by_route).map_or_else(nobody, Target::Http);
+            return self.by_route(route);
         }
         let name = path.strip_prefix('/').unwrap_or(path);
         match self.functions.iter().find(|function| function.name == name) {
@@ -108,27 +105,39 @@ impl Dispatch {
         }
     }
 
+    fn by_route(&self, path: &str) -> Target<'_> {
+        let matched = self.functions.iter().filter_map(|function| match &function.kind {
+            Kind::Http { route, .. } => Some((function, matches(route, path))),
+            Kind::Invoked { .. } => None,
+        });
+        match matched.into_iter().find(|(_, matched)| *matched != Matched::No) {
+            Some((function, Matched::Fits(parameters))) => Target::Http(function, parameters),
+            Some((_, Matched::Malformed(why))) => Target::Refused(Problem::new(StatusCode::BAD_REQUEST, why)),
+            Some((_, Matched::No)) | None => nobody(),
+        }
+    }
+
     /// Answers a request whose body was read. Never panics and never leaves an invocation without a JSON object.
     pub async fn answer(&self, target: Target<'_>, parts: Parts, body: Bytes) -> HttpAnswer {
-        let (function, wrapped) = match target {
+        let (function, parameters) = match target {
             Target::Ready => return HttpAnswer::empty(StatusCode::OK),
             Target::Refused(problem) => return problem.into(),
-            Target::Http(function) => (function, false),
-            Target::Envelope(function) => (function, true),
+            Target::Http(function, parameters) => (function, Some(parameters)),
+            Target::Envelope(function) => (function, None),
         };
         let arrived = Arrived::read(&parts.headers, self.clock.now().timestamp_millis());
         let span = telemetry::invocation(&arrived.invocation, function.name);
         let start = self.clock.monotonic();
         async {
-            let answer = match &function.kind {
-                Kind::Invoked { function, .. } => invoke(function.as_ref(), &body, arrived).await,
-                Kind::Http { methods, function, .. } if wrapped => {
-                    wrapped_call(function.as_ref(), methods, &body, arrived).await
+            let answer = match (&function.kind, parameters) {
+                (Kind::Invoked { function, .. }, _) => invoke(function.as_ref(), &body, arrived).await,
+                (Kind::Http { route, methods, function }, None) => {
+                    wrapped_call(function.as_ref(), route, methods, &body, arrived).await
                 }
-                Kind::Http { methods, function, .. } => {
+                (Kind::Http { methods, function, .. }, Some(parameters)) => {
                     let headers = lower_case(&parts.headers);
-                    let path = parts.uri.path().to_owned();
-                    let request = HttpRequest { method: parts.method, path, headers, body, arrived };
+                    let (path, query) = (parts.uri.path().to_owned(), query(parts.uri.query()));
+                    let request = HttpRequest { method: parts.method, path, parameters, query, headers, body, arrived };
                     call(function.as_ref(), methods, request).await
                 }
             };
@@ -147,7 +156,7 @@ fn nobody<'a>() -> Target<'a> {
 
 fn route_of(path: &str) -> Option<&str> {
     let (prefix, route) = path.split_at_checked(ROUTE_PREFIX.len())?;
-    prefix.eq_ignore_ascii_case(ROUTE_PREFIX).then(|| route.strip_suffix('/').unwrap_or(route))
+    prefix.eq_ignore_ascii_case(ROUTE_PREFIX).then_some(route)
 }
 
 async fn call(function: &dyn HttpFunction, methods: &[Method], request: HttpRequest) -> HttpAnswer {
@@ -176,11 +185,29 @@ async fn invoke(function: &dyn InvokedFunction, body: &[u8], arrived: Arrived) -
     }
 }
 
-async fn wrapped_call(function: &dyn HttpFunction, methods: &[Method], body: &[u8], arrived: Arrived) -> HttpAnswer {
-    match Envelope::parse(body).and_then(|envelope| wrapped::read(&envelope, arrived)) {
-        Ok(request) => wrapped::wrap(&call(function, methods, request).await),
-        Err(error) => failed(Failed::new(error.to_string())),
+async fn wrapped_call(
+    function: &dyn HttpFunction,
+    route: &str,
+    methods: &[Method],
+    body: &[u8],
+    arrived: Arrived,
+) -> HttpAnswer {
+    let mut request = match Envelope::parse(body).and_then(|envelope| wrapped::read(&envelope, arrived)) {
+        Ok(request) => request,
+        Err(error) => return failed(Failed::new(error.to_string())),
+    };
+    // the host has matched its own route already, and may be reached under another prefix
+    match route_of(&request.path).map_or(Matched::No, |path| matches(route, path)) {
+        Matched::Fits(parameters) => request.parameters = parameters,
+        Matched::No if !route.contains('{') => {}
+        Matched::No => {
+            let problem =
+                Problem::new(StatusCode::BAD_REQUEST, format!("the address does not fit {ROUTE_PREFIX}{route}"));
+            return wrapped::wrap(&problem.into());
+        }
+        Matched::Malformed(why) => return wrapped::wrap(&Problem::new(StatusCode::BAD_REQUEST, why).into()),
     }
+    wrapped::wrap(&call(function, methods, request).await)
 }
 
 fn failed(failure: Failed) -> HttpAnswer {

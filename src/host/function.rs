@@ -3,6 +3,7 @@
 use super::answer::{Done, Failed, HttpAnswer};
 use super::delivery::{Arrived, Headers};
 use super::envelope::Envelope;
+use super::route::Parameters;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Method;
@@ -14,6 +15,10 @@ pub struct HttpRequest {
     pub method: Method,
     /// The path, e.g. `/api/webhook`.
     pub path: String,
+    /// What stands in the parameters of the function's route, decoded.
+    pub parameters: Parameters,
+    /// The query, decoded.
+    pub query: Parameters,
     /// Headers by lower-case name.
     pub headers: Headers,
     /// The body, at most [`HTTP_BODY_BYTES_MAX`](super::dispatch::HTTP_BODY_BYTES_MAX).

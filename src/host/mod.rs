@@ -11,6 +11,7 @@ pub mod drain;
 pub mod envelope;
 pub mod function;
 pub mod message;
+pub mod route;
 pub mod server;
 pub mod timer;
 pub mod wrapped;

@@ -93,7 +93,7 @@ async fn one(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let target = shared.dispatch.target(&parts);
     let answer = match target {
         Target::Ready | Target::Refused(_) => shared.dispatch.answer(target, parts, Bytes::new()).await,
-        Target::Http(_) | Target::Envelope(_) => match read(body, target.body_bytes_max(), &shared.large).await {
+        Target::Http(..) | Target::Envelope(_) => match read(body, target.body_bytes_max(), &shared.large).await {
             Ok((body, _turn)) => shared.dispatch.answer(target, parts, body).await,
             Err(problem) => HttpAnswer::from(problem),
         },

@@ -7,6 +7,7 @@ use super::answer::{HttpAnswer, invocation};
 use super::delivery::{Arrived, Headers, is_traceparent};
 use super::envelope::{Envelope, EnvelopeError, unwrap};
 use super::function::HttpRequest;
+use super::route::{Parameters, query};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -36,7 +37,9 @@ pub fn read(envelope: &Envelope, arrived: Arrived) -> Result<HttpRequest, Envelo
     let body = body(&request, &headers)?;
     let traceparent = headers.get("traceparent").filter(|text| is_traceparent(text)).cloned();
     let arrived = Arrived { traceparent: traceparent.or(arrived.traceparent), ..arrived };
-    Ok(HttpRequest { method, path: url.map(|url| url.path().to_owned()).unwrap_or_default(), headers, body, arrived })
+    let (path, query) = url.map(|url| (url.path().to_owned(), query(url.query()))).unwrap_or_default();
+    // whose route it is only the dispatch knows
+    Ok(HttpRequest { method, path, parameters: Parameters::new(), query, headers, body, arrived })
 }
 
 /// `{name: [value, ...]}`; a bare value is accepted.

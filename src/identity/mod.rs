@@ -12,9 +12,11 @@
 //!
 //! [`Transport`]: crate::outbound::transport::Transport
 
+mod claims;
 mod exchange;
 mod source;
 
+pub use claims::Claims;
 pub use exchange::Credential;
 pub use source::{TokenLimits, TokenSource};
 

@@ -1,6 +1,7 @@
 //! Records in memory: for tests, the demo's small sibling and single processes. Keeps the stored text, so that what
 //! cannot be stored or read back fails here too.
 
+use super::flow::{FLOW_KEY, FlowRecord, FlowStore, partition as flow_partition};
 use super::purge::{Expiring, Expiry, PageEnd, ScanPage, ScanStart, Scanned};
 use super::record::{EventRecord, RowRecord};
 use super::store::{Commit, Committed, Etag, Expect, Snapshot, Store, StoreError, Stored};
@@ -151,6 +152,22 @@ impl StateStore for MemoryStore {
 }
 
 #[async_trait]
+impl FlowStore for MemoryStore {
+    async fn flow(&self, id: &str) -> Result<Option<Stored<FlowRecord>>, StoreError> {
+        self.lock().get(&flow_partition(id).join(":"), FLOW_KEY)
+    }
+
+    async fn put_flow(&self, id: &str, record: &FlowRecord, expect: &Expect) -> Result<Etag, StoreError> {
+        let (partition, text) = (flow_partition(id).join(":"), print(record, FLOW_KEY)?);
+        let mut inner = self.lock();
+        if !inner.holds(&partition, FLOW_KEY, expect) {
+            return Err(StoreError::Conflict);
+        }
+        Ok(inner.put(&partition, FLOW_KEY, text))
+    }
+}
+
+#[async_trait]
 impl Expiring for MemoryStore {
     async fn scan(&self, start: &ScanStart, from: Option<&PageEnd>, top: usize) -> Result<ScanPage, StoreError> {
         let inner = self.lock();
@@ -188,6 +205,9 @@ impl Expiring for MemoryStore {
 fn expiry(key: &str, text: &str) -> Expiry {
     if key == ROW_KEY {
         return parse::<RowRecord>(text, key).map_or(Expiry::Never, |row| Expiry::of_row(&row));
+    }
+    if key == FLOW_KEY {
+        return parse::<FlowRecord>(text, key).map_or(Expiry::Never, |flow| Expiry::Flow { idle_ms: flow.idle_ms() });
     }
     if key.starts_with("event:") {
         return parse::<EventRecord>(text, key).map_or(Expiry::Never, |event| Expiry::of_event(&event));

@@ -1,9 +1,11 @@
 //! Claims: who may work on which row, and what came of every event. See [`claim`] for the protocol,
-//! [`owed`] and [`parked`] for events that are not worked on now, [`purge`] for what is forgotten, [`system`] for what is not about rows.
+//! [`owed`] and [`parked`] for events that are not worked on now, [`purge`] for what is forgotten, [`flow`] and [`system`] for what is
+//! not about rows.
 
 pub mod adopt;
 mod cache;
 pub mod claim;
+pub mod flow;
 mod held;
 pub mod hold;
 pub mod judge;

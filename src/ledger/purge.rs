@@ -1,4 +1,4 @@
-//! Forgetting: event records that ended long ago, and tombstones of rows that nothing was heard of since.
+//! Forgetting: event records that ended long ago, claims on ids that nobody needs any more, and tombstones of rows that nothing was heard of since.
 //!
 //! A rolling scan over the whole table, bounded per call: it says where to go on, and begins anew at the end. Nothing is
 //! ever removed that somebody owes, works on or parked; everything is removed on condition that it is as it was read.
@@ -33,6 +33,11 @@ pub enum Expiry {
     Event {
         /// When it was done.
         done_ms: i64,
+    },
+    /// A claim on an id, since when nobody needs it (ms); kept as long as events.
+    Flow {
+        /// When it ended, or its lease.
+        idle_ms: i64,
     },
     /// A row that is deleted, or a link that is not there, and free; when the delete or unlink arrived (ms).
     Row {
@@ -145,7 +150,7 @@ pub struct PurgeRequest {
 pub struct Purged {
     /// Records looked at.
     pub scanned: usize,
-    /// Event records removed.
+    /// Event records removed, and claims on ids.
     pub events: usize,
     /// Row records removed.
     pub rows: usize,
@@ -220,13 +225,15 @@ async fn stopped_within(
 
 fn note(request: &PurgeRequest, seen: &mut Seen, record: Scanned) {
     match record.expiry {
-        Expiry::Event { done_ms } if done_ms < request.events_before_ms => {
+        Expiry::Event { done_ms: ended_ms } | Expiry::Flow { idle_ms: ended_ms }
+            if ended_ms < request.events_before_ms =>
+        {
             seen.expired.push((record.key, record.etag));
         }
         Expiry::Row { deleted_ms } if deleted_ms < request.rows_before_ms => {
             seen.row = Some((record.key, record.etag));
         }
-        Expiry::Event { .. } | Expiry::Row { .. } | Expiry::Never => seen.stays = true,
+        Expiry::Event { .. } | Expiry::Flow { .. } | Expiry::Row { .. } | Expiry::Never => seen.stays = true,
     }
 }
 

@@ -9,6 +9,7 @@
 //! of `dedup_window` (done ones are small); rows that are busy enough for this to matter are claimed from memory
 //! without reading. The answer may come in pages, so the query is followed to its end.
 
+use super::flow::{FLOW_KEY, FlowRecord, FlowStore, partition as flow_partition};
 use super::purge::{Expiring, Expiry, PageEnd, ScanPage, ScanStart, Scanned};
 use super::record::{EventRecord, Phase, RowRecord};
 use super::store::{Commit, Committed, Etag, Expect, Snapshot, Store, StoreError, Stored};
@@ -27,6 +28,7 @@ const STATE_KEY: &str = "state";
 const PHASE: &str = "phase";
 const UPDATED: &str = "updated_ms";
 const DELETED: &str = "deleted_ms";
+const IDLE: &str = "idle_ms";
 const DONE: &str = "done";
 /// Pages of one read; a query over one partition ends long before.
 const PAGES_MAX: usize = 1_000;
@@ -153,6 +155,19 @@ impl StateStore for TableStore {
 }
 
 #[async_trait]
+impl FlowStore for TableStore {
+    async fn flow(&self, id: &str) -> Result<Option<Stored<FlowRecord>>, StoreError> {
+        let entity = self.table.get(&flow_key(id)?, &key(FLOW_KEY)?).await.map_err(read_error)?;
+        entity.map(|entity| stored(&entity)).transpose()
+    }
+
+    async fn put_flow(&self, id: &str, record: &FlowRecord, expect: &Expect) -> Result<Etag, StoreError> {
+        let entity = entity(&flow_key(id)?, FLOW_KEY, record)?.with(IDLE, record.idle_ms());
+        self.write(entity, expect).await
+    }
+}
+
+#[async_trait]
 impl Expiring for TableStore {
     async fn scan(&self, start: &ScanStart, from: Option<&PageEnd>, top: usize) -> Result<ScanPage, StoreError> {
         let stored_key = |text: &str| Key::new(text).map_err(|error| StoreError::Corrupt(error.to_string()));
@@ -161,7 +176,7 @@ impl Expiring for TableStore {
             ScanStart::At(partition) => Filter::all().partition_from(&stored_key(partition)?),
             ScanStart::After(partition) => Filter::all().partition_after(&stored_key(partition)?),
         };
-        let select = [PHASE, UPDATED, DELETED].map(str::to_owned).to_vec();
+        let select = [PHASE, UPDATED, DELETED, IDLE].map(str::to_owned).to_vec();
         let query = Query { filter, select, top: Some(u32::try_from(top).unwrap_or(u32::MAX)) };
         let from = from.map(|(partition, row)| Continuation { partition: partition.clone(), row: row.clone() });
         let page = self.table.query(&query, from.as_ref()).await.map_err(read_error)?;
@@ -193,6 +208,9 @@ fn expiry(entity: &Entity) -> Expiry {
     if let Some(deleted_ms) = entity.integer(DELETED).filter(|_| row == ROW_KEY) {
         return Expiry::Row { deleted_ms };
     }
+    if let Some(idle_ms) = entity.integer(IDLE).filter(|_| row == FLOW_KEY) {
+        return Expiry::Flow { idle_ms };
+    }
     match (entity.text(PHASE), entity.integer(UPDATED)) {
         (Some(DONE), Some(done_ms)) if row.starts_with("event:") => Expiry::Event { done_ms },
         _ => Expiry::Never,
@@ -202,6 +220,12 @@ fn expiry(entity: &Entity) -> Expiry {
 /// The partition of a state that is not about a row.
 fn system_key(name: &str) -> Result<Key, StoreError> {
     Key::join_hashed(&[SYSTEM, name]).map_err(|error| StoreError::TooLarge(error.to_string()))
+}
+
+/// The partition of a claim on an id.
+fn flow_key(id: &str) -> Result<Key, StoreError> {
+    let parts = flow_partition(id);
+    Key::join_hashed(&parts.each_ref().map(String::as_str)).map_err(|error| StoreError::TooLarge(error.to_string()))
 }
 
 /// The key of a partition: hash prefix, table and identity stay apart and readable.
@@ -240,7 +264,7 @@ fn row_entity(partition: &Key, record: &RowRecord) -> Result<Entity, StoreError>
     let entity = entity(partition, ROW_KEY, record)?.with("epoch", i64::try_from(record.epoch).unwrap_or(i64::MAX));
     let entity = match Expiry::of_row(record) {
         Expiry::Row { deleted_ms } => entity.with(DELETED, deleted_ms),
-        Expiry::Event { .. } | Expiry::Never => entity,
+        Expiry::Event { .. } | Expiry::Flow { .. } | Expiry::Never => entity,
     };
     Ok(match record.lease {
         Some(lease) => entity.with("lease_until_ms", lease.until_ms),

@@ -142,6 +142,21 @@ pub async fn history(
     row: &str,
     now_ms: i64,
 ) -> Result<History, HistoryError> {
+    history_within(ledger, mapping, table, row, now_ms, EVENTS_MAX).await
+}
+
+/// The same, with at most `events_max` events: which of more is told is not said, the order of the ledger is that of their ids.
+///
+/// # Errors
+/// [`HistoryError`].
+pub async fn history_within(
+    ledger: &Ledger,
+    mapping: &Mapping,
+    table: &str,
+    row: &str,
+    now_ms: i64,
+    events_max: usize,
+) -> Result<History, HistoryError> {
     let (name, rows) = match (table_named(mapping, table), link_named(row)) {
         (Ok(table), _) => (table.target.clone(), rows_named(table, row).map_err(HistoryError::Row)?),
         (Err(_), Some(rows)) => (format!("link.{}", table.trim().to_lowercase()), rows),
@@ -150,15 +165,15 @@ pub async fn history(
     let mut first = None;
     for row in rows {
         let partition = Partition::of(&name, &row);
-        let (mut state, mut events) = ledger.history(partition.key(), EVENTS_MAX.saturating_add(1)).await?;
+        let (mut state, mut events) = ledger.history(partition.key(), events_max.saturating_add(1)).await?;
         // a key value that was given to the row later leads to the row's history
         for _ in 0..MOVES_MAX {
             let Some(home) = state.as_ref().and_then(|row| row.state.moved.clone()) else { break };
-            let (there, more) = ledger.history(&home, EVENTS_MAX.saturating_add(1)).await?;
+            let (there, more) = ledger.history(&home, events_max.saturating_add(1)).await?;
             state = there;
             events.extend(more);
         }
-        let found = told(&partition, state.as_ref(), &events, now_ms);
+        let found = told(&partition, state.as_ref(), &events, now_ms, events_max);
         if !found.is_empty() {
             return Ok(found);
         }
@@ -241,14 +256,20 @@ fn forms(value: &str) -> Vec<KeyPart> {
     forms
 }
 
-fn told(partition: &Partition, row: Option<&RowRecord>, events: &[EventRecord], now_ms: i64) -> History {
-    let mut sorted: Vec<&EventRecord> = events.iter().take(EVENTS_MAX).collect();
+fn told(
+    partition: &Partition,
+    row: Option<&RowRecord>,
+    events: &[EventRecord],
+    now_ms: i64,
+    events_max: usize,
+) -> History {
+    let mut sorted: Vec<&EventRecord> = events.iter().take(events_max).collect();
     sorted.sort_by_key(|event| (event.updated_ms, event.arrival_ms));
     History {
         row: partition.canonical().to_owned(),
         partition: partition.key().to_owned(),
         events: sorted.into_iter().map(|event| line(event, row, now_ms)).collect(),
-        more: events.len() > EVENTS_MAX,
+        more: events.len() > events_max,
         state: row.map(|row| view(row, now_ms)),
     }
 }

@@ -1,5 +1,6 @@
 //! What people do with a running system, for the command line, timers and pages alike. Prints nothing, reads no settings.
 
+pub mod console;
 pub mod doctor;
 pub mod handover;
 pub mod history;

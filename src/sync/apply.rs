@@ -139,7 +139,7 @@ impl Engine {
     /// Applies the row as the source has it now.
     async fn apply_from_source(&self, job: &Job<'_>, work: &mut Work<'_>) -> Result<(RowState, Outcome), Failure> {
         let state = work.claim.state_before();
-        let Some(event) = self.ask_source(job, work).await? else {
+        let Some((event, hidden)) = self.ask_source(job, work).await? else {
             if is_absence(job.event) {
                 return self.apply_absence(job, &state, work).await;
             }
@@ -165,7 +165,8 @@ impl Engine {
         if !columns.is_subset(&work.claim.state.touched) {
             work.touch(&columns).await?;
         }
-        self.apply(&seen, work).await
+        let applied = self.apply(&seen, work).await?;
+        self.apply_hidden(job, &hidden, applied, work).await
     }
 
     /// Ends work without an outcome. The event is kept first (R9); then the row is given back, unless an unanswered request
@@ -233,13 +234,19 @@ impl Engine {
     /// Does what the merge says, and says what the row is then.
     pub(super) async fn apply(&self, job: &Job<'_>, work: &mut Work<'_>) -> Result<(RowState, Outcome), Failure> {
         let state = if work.sent { work.claim.state.clone() } else { work.claim.state_before() };
+        if let Some(event) = self.looked_again(job, &state, work).await? {
+            return match self.job(&event, job.table, Arc::clone(&job.schema))? {
+                Ok(missing) => Box::pin(self.apply(&Job { witness: job.witness, ..missing }, work)).await,
+                Err(ignored) => Ok((state, Outcome::Ignored(ignored))),
+            };
+        }
         let version = version(&state, job.event, work.claim.arrival_ms);
         let sources = Sources { source: self.parts.source.as_ref(), mapping: &self.parts.mapping, known: &self.known };
         let mut row = RowToWrite {
             table: job.table,
             schema: &job.schema,
             row: &job.row,
-            known_id: state.target,
+            known_id: job.seen().or(state.target),
             exists: if job.differs.is_some() { job.was_there() } else { state.exists },
             tag: &self.parts.tag,
             may_create: true,
@@ -261,6 +268,10 @@ impl Engine {
             Plan::Write(columns)
                 if columns.send.is_empty() && (state.exists || job.was_there()) && job.link.is_none() =>
             {
+                if job.was_there() {
+                    let used = keys::before_write(work, job, &state, &columns.send).await;
+                    key = used.map_err(|failure| self.or_ask(job, failure))?;
+                }
                 (Done::Written(columns), Some(Applied::Unchanged))
             }
             Plan::Write(columns) if let Some(link) = &job.link => {
@@ -349,7 +360,7 @@ impl Engine {
 
     /// Whether only the source knows what to write; without a source the plan stands (ties: arrival decides).
     fn witness_wanted(&self, job: &Job<'_>, plan: &Plan) -> Option<&'static str> {
-        if job.witness || self.parts.source.is_none() || job.link.is_some() {
+        if job.witness || job.asked || self.parts.source.is_none() || job.link.is_some() {
             return None;
         }
         let (ties, missing) = match plan {
@@ -363,7 +374,7 @@ impl Engine {
     /// A refusal that only the order of events can explain is tried with the source's values before it is anything else.
     fn or_ask(&self, job: &Job<'_>, failure: Failure) -> Failure {
         match failure {
-            Failure::OutOfOrder { reason, .. } if !job.witness && self.parts.source.is_some() => {
+            Failure::OutOfOrder { reason, .. } if !job.witness && !job.asked && self.parts.source.is_some() => {
                 tracing::info!(reason, "asking the source");
                 Failure::AskSource { reason: "refused" }
             }

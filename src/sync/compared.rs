@@ -9,6 +9,8 @@ use super::engine::Engine;
 use super::failure::Failure;
 use super::filter;
 use super::job::Job;
+use super::keys;
+use super::paired::{self, KeyLed};
 use super::work::Work;
 use crate::domain::delivery::Unfinished;
 use crate::domain::digest;
@@ -16,9 +18,10 @@ use crate::domain::event::{ChangeEvent, Operation};
 use crate::domain::merge::{Done, WritePlan, advance};
 use crate::domain::outcome::Outcome;
 use crate::domain::row::RowState;
-use crate::domain::value::Value;
+use crate::domain::value::{RowRef, Value};
 use crate::domain::version::{Scale, Stamp};
 use crate::ledger::adopt::Adopted;
+use crate::ledger::claim::LedgerError;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -37,6 +40,11 @@ impl Job<'_> {
     /// Whether a comparison saw the row in the target.
     pub(super) fn was_there(&self) -> bool {
         self.link.is_none() && self.event.origin.comparison.as_ref().is_some_and(|comparison| !comparison.missing)
+    }
+
+    /// The row that a comparison saw there, in a table known by key.
+    pub(super) fn seen(&self) -> Option<Uuid> {
+        self.event.origin.comparison.as_ref().filter(|_| self.was_there()).and_then(|comparison| comparison.target)
     }
 }
 
@@ -99,11 +107,28 @@ impl Engine {
         let mut state = advance(&RowState::default(), &version, &Done::Written(&seen), &job.groups);
         state.exists = true;
         state.target = Some(target);
-        let adopted =
-            parts.ledger.adopt(job.partition.key(), &state).await.map_err(|error| unfinished(error.into()))?;
-        let known = match adopted {
-            Adopted::Learnt => return Ok(Adoption::Learnt),
-            Adopted::Known(known) => known,
+        let failed = |error: LedgerError| unfinished(error.into());
+        let known = match (keys::partition_of(&job), &event.row) {
+            (Some(key), RowRef::Id(id)) => match paired::lead(&parts.ledger, &job, *id, &key).await.map_err(failed)? {
+                // what was learnt without its key is learnt again
+                KeyLed::Known(known) if known.key.is_none() || known.target != Some(target) => {
+                    return Ok(Adoption::Behind);
+                }
+                KeyLed::Known(known) => Some(known),
+                KeyLed::Elsewhere => return Ok(Adoption::Behind),
+                KeyLed::There => {
+                    state.key = Some(key);
+                    None
+                }
+            },
+            _ => None,
+        };
+        let known = match known {
+            Some(known) => known,
+            None => match parts.ledger.adopt(job.partition.key(), &state).await.map_err(failed)? {
+                Adopted::Learnt => return Ok(Adoption::Learnt),
+                Adopted::Known(known) => known,
+            },
         };
         let behind = |(name, value): (&String, &Value)| match known.written(name) {
             Some(written) => written.digest != digest::value(value) && version.at >= written.version.at,

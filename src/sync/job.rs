@@ -31,6 +31,8 @@ pub(super) struct Job<'a> {
     pub(super) partition: Partition,
     /// The values are the source's, read under the lease.
     pub(super) witness: bool,
+    /// The source was asked, and what it does not say is left to the event: it is not asked again.
+    pub(super) asked: bool,
     /// The event is of a comparison: the columns in which the target was seen to differ.
     pub(super) differs: Option<BTreeSet<String>>,
     /// The event is about this link and not about a row.
@@ -92,7 +94,8 @@ impl Engine {
             };
             let (schema, groups, link) = (Arc::clone(&schema), Groups::default(), Some(link));
             let differs = event.origin.comparison.as_ref().map(|comparison| comparison.differs.clone());
-            let job = Job { event, table, schema, groups, mapped, row, partition, witness: false, differs, link };
+            let (witness, asked) = (false, false);
+            let job = Job { event, table, schema, groups, mapped, row, partition, witness, asked, differs, link };
             let ended = self.claimed(&job, delivery, deadline, track).await?;
             if !matches!(outcome, Outcome::Applied(_)) || matches!(ended, Outcome::Applied(_)) {
                 outcome = ended;
@@ -153,6 +156,7 @@ impl Engine {
         let partition = Partition::of(&schema.name, keys::by_source_id(table, event).unwrap_or(&row));
         let groups = Groups::of(table, &schema);
         let differs = event.origin.comparison.as_ref().map(|comparison| comparison.differs.clone());
-        Ok(Ok(Job { event, table, schema, groups, mapped, row, partition, witness: false, differs, link: None }))
+        let (witness, asked, link) = (false, false, None);
+        Ok(Ok(Job { event, table, schema, groups, mapped, row, partition, witness, asked, differs, link }))
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn not_told(table: &str, missing: &[String]) -> String {
 }
 
 /// Whose a key value is.
-enum Right {
+pub(super) enum Right {
     Ours(String),
     Others(String),
 }
@@ -74,7 +74,9 @@ pub(super) async fn before_write(
     }
     check_named(job, state)?;
     let changes = columns.iter().any(|column| send.contains_key(column));
-    if state.target.is_some() && !changes {
+    // a comparison has seen which key the row has: its row is learnt with it
+    let seen = job.was_there() && named(job).is_some();
+    if state.target.is_some() && !changes && !seen {
         return Ok(state.key.clone());
     }
     if state.target.is_some() && columns.iter().any(|column| send.get(column) == Some(&Value::Null)) {
@@ -83,16 +85,26 @@ pub(super) async fn before_write(
     let Some(parts) = after(job, columns, send) else { return Err(unknown(job, columns)) };
     match right(work, job, state, &parts).await? {
         Right::Ours(key) => Ok(Some(key)),
-        Right::Others(key) => {
-            work.claim.waits_for(&key);
-            let reason = format!(
-                "key_taken: another row of {} has this key; its delete or its new key must come first (are deletes \
-                 registered, and is the key unique in the source?)",
-                job.schema.name
-            );
-            Err(Failure::OutOfOrder { reason, after: LATER })
-        }
+        Right::Others(key) => Err(taken(work, job, &key)),
     }
+}
+
+/// The event waits for the key.
+pub(super) fn taken(work: &mut Work<'_>, job: &Job<'_>, key: &str) -> Failure {
+    work.claim.waits_for(key);
+    let reason = format!(
+        "key_taken: another row of {} has this key; its delete or its new key must come first (are deletes \
+         registered, and is the key unique in the source?)",
+        job.schema.name
+    );
+    Failure::OutOfOrder { reason, after: LATER }
+}
+
+/// The partition of the key that a comparison's row has, in a table known by key.
+pub(super) fn partition_of(job: &Job<'_>) -> Option<String> {
+    let by_key = matches!(job.table.identity, Identity::Key(_)) && job.link.is_none();
+    let row = named(job).filter(|_| by_key).map(|parts| RowRef::Key(parts.clone()))?;
+    Some(Partition::of(&job.schema.name, &row).key().to_owned())
 }
 
 /// Whether there is a row of ours to delete. A key value that another row has is none of ours.
@@ -156,7 +168,12 @@ fn check_named(job: &Job<'_>, state: &RowState) -> Result<(), Failure> {
 }
 
 /// Takes the key value for the row that is being worked on, unless it is another's.
-async fn right(work: &mut Work<'_>, job: &Job<'_>, state: &RowState, parts: &KeyParts) -> Result<Right, Failure> {
+pub(super) async fn right(
+    work: &mut Work<'_>,
+    job: &Job<'_>,
+    state: &RowState,
+    parts: &KeyParts,
+) -> Result<Right, Failure> {
     let key = Partition::of(&job.schema.name, &RowRef::Key(parts.clone())).key().to_owned();
     let home = work.claim.partition.clone();
     if key == home || state.key.as_deref() == Some(&key) {

@@ -3,6 +3,7 @@
 
 use super::environment::Environment;
 use super::failure::Failure;
+use super::paired::history;
 use super::parents::{Changed, KnownRows};
 use super::work::Work;
 use super::write::RowToWrite;
@@ -154,11 +155,7 @@ async fn known_by_key(
     sources: &Sources<'_>,
 ) -> Result<Keyed, Failure> {
     let home = Partition::of(&parent.target, &RowRef::Id(id));
-    let mut found = work.ledger.row(home.key()).await?;
-    if let Some(to) = found.as_ref().and_then(|found| found.record.state.moved.clone()) {
-        found = work.ledger.row(&to).await?;
-    }
-    if let Some(state) = found.as_ref().map(|found| &found.record.state) {
+    if let Some(state) = history(work.ledger, parent, id).await? {
         if let Some(target) = state.target {
             return Ok(Keyed::Is(target));
         }

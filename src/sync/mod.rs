@@ -16,6 +16,7 @@ mod keys;
 mod links;
 mod lookups;
 mod neighbours;
+mod paired;
 mod parents;
 mod pause;
 pub mod paused;

@@ -4,6 +4,10 @@
 //! members of a group that nobody knows, refusals that only order can explain. What is read under the lease is at least
 //! as new as everything that was written, so it wins against all columns of its second and before
 //! ([`crate::domain::merge::Change::witness`]); a later event makes its own reading.
+//!
+//! A null of a column with column security is not believed: the platform answers null to whoever lacks a profile, and nothing
+//! tells the two apart. Such a column is left to what the event itself says, in the event's own order; what a stripped
+//! event does not say stays in the target as it is.
 
 use super::engine::Engine;
 use super::failure::Failure;
@@ -13,10 +17,13 @@ use crate::dataverse::read::Match;
 use crate::dataverse::url::Address;
 use crate::domain::event::{ChangeEvent, Completeness};
 use crate::domain::mapping::{ReadFrom, TableMap};
+use crate::domain::outcome::Outcome;
+use crate::domain::row::RowState;
 use crate::domain::schema::{ColumnKind, TableSchema};
 use crate::domain::value::{Columns, RowRef, Value};
 use crate::domain::version::Stamp;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 const MODIFIED_ON: &str = "modifiedon";
 const ROW_VERSION: &str = "versionnumber";
@@ -28,8 +35,13 @@ pub(super) fn is_signal(table: &TableMap, event: &ChangeEvent) -> bool {
 }
 
 impl Engine {
-    /// The event with the row's values as the source has them now; `None` if the row is gone there.
-    pub(super) async fn ask_source(&self, job: &Job<'_>, work: &mut Work<'_>) -> Result<Option<ChangeEvent>, Failure> {
+    /// The event with the row's values as the source has them now, and the columns that the source may hide; `None` if the row
+    /// is gone there.
+    pub(super) async fn ask_source(
+        &self,
+        job: &Job<'_>,
+        work: &mut Work<'_>,
+    ) -> Result<Option<(ChangeEvent, BTreeSet<String>)>, Failure> {
         let Some(source) = &self.parts.source else {
             let why =
                 if job.event.completeness == Completeness::Stripped { "payload_stripped" } else { "source_needed" };
@@ -52,9 +64,41 @@ impl Engine {
         let Some(row) = row else { return Ok(None) };
         let mut columns = row.columns;
         let stamp = stamp(&mut columns, &job.event.stamp);
+        let hidden = take_hidden(&mut columns, &schema);
         let image = Columns::new();
-        Ok(Some(ChangeEvent { columns, image, stamp, completeness: Completeness::Full, ..job.event.clone() }))
+        let event = ChangeEvent { columns, image, stamp, completeness: Completeness::Full, ..job.event.clone() };
+        Ok(Some((event, hidden)))
     }
+
+    /// What the source hides is judged by the event alone, in its own order, as if there were no source.
+    pub(super) async fn apply_hidden(
+        &self,
+        job: &Job<'_>,
+        hidden: &BTreeSet<String>,
+        (state, outcome): (RowState, Outcome),
+        work: &mut Work<'_>,
+    ) -> Result<(RowState, Outcome), Failure> {
+        let mut event = job.event.clone();
+        event.columns.retain(|name, _| hidden.contains(name));
+        // a comparison has left out what it could not see
+        if event.columns.is_empty() || job.differs.is_some() {
+            return Ok((state, outcome));
+        }
+        event.completeness = Completeness::Full;
+        let Ok(rest) = self.job(&event, job.table, Arc::clone(&job.schema))? else { return Ok((state, outcome)) };
+        work.claim.state = state;
+        let (state, ended) = self.apply(&Job { asked: true, ..rest }, work).await?;
+        Ok((state, if matches!(outcome, Outcome::Applied(_)) { outcome } else { ended }))
+    }
+}
+
+/// Takes out what may be null only because column security hides it from us: the names of these columns.
+fn take_hidden(columns: &mut Columns, schema: &TableSchema) -> BTreeSet<String> {
+    let is_hidden = |(name, value): (&String, &Value)| *value == Value::Null && schema.secured.contains(name);
+    let hidden: BTreeSet<String> =
+        columns.iter().filter(|column| is_hidden(*column)).map(|(name, _)| name.clone()).collect();
+    columns.retain(|name, _| !hidden.contains(name));
+    hidden
 }
 
 /// What of a source row is synchronised, and what orders it.

@@ -11,6 +11,7 @@ use dataverse_sync::dataverse::write::Precondition;
 use dataverse_sync::domain::decode::DecodeLimits;
 use dataverse_sync::functions::queue::Queue;
 use dataverse_sync::functions::webhook::Webhook;
+use dataverse_sync::host::route::Parameters;
 use dataverse_sync::host::{Arrived, Envelope, HttpRequest, Invocation, Kind, Message};
 use dataverse_sync::sim::dataverse::RaisedEvent;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -80,7 +81,7 @@ proptest! {
             let body = damaged(&post.body, &damages);
             let headers = post.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect();
             let path = "/api/webhook".to_owned();
-            let request = HttpRequest { method: Method::POST, path, headers, body: body.clone().into(), arrived: arrived() };
+            let request = HttpRequest { method: Method::POST, path, parameters: Parameters::new(), query: Parameters::new(), headers, body: body.clone().into(), arrived: arrived() };
             let answer = function.answer(request).await;
             assert!(matches!(answer.status, StatusCode::OK | StatusCode::ACCEPTED), "{} {}", answer.status, answer.body);
             let said: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
@@ -117,7 +118,7 @@ proptest! {
             let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
             let body = damaged(valid.to_string().as_bytes(), &damages);
             let path = "/api/webhook".to_owned();
-            let request = HttpRequest { method: Method::POST, path, headers, body: body.into(), arrived: arrived() };
+            let request = HttpRequest { method: Method::POST, path, parameters: Parameters::new(), query: Parameters::new(), headers, body: body.into(), arrived: arrived() };
             let answer = function.answer(request).await;
             let documented = [200, 202, 400, 413, 415];
             assert!(documented.contains(&answer.status.as_u16()), "{} {}", answer.status, answer.body);

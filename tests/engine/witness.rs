@@ -193,3 +193,67 @@ async fn tables_that_cannot_be_written_row_by_row_are_parked_with_what_to_do() {
         assert_eq!(world.target_writes(), 0);
     }
 }
+
+/// Two environments in which column security hides phone numbers from us.
+fn secured(toml: &str) -> World {
+    World::with(toml, |settings| {
+        let account = settings.schema.tables.get_mut("account").unwrap();
+        let phone = account.columns["telephone1"].clone().secured();
+        *account = account.clone().with(phone);
+    })
+}
+
+fn phone(world: &World, id: uuid::Uuid) -> String {
+    format!("{:?}", world.target.row("account", id).unwrap().get("telephone1"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_column_security_hides_is_left_to_the_events_in_their_own_order() {
+    for toml in [SIGNAL, PLAIN] {
+        for order in super::orders::permutations(3) {
+            for cleared in [true, false] {
+                let world = secured(toml);
+                let instances = [world.instance(), world.instance()];
+                let id = world.create("account", json!({ "name": "A", "telephone1": "1" }));
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                world.update("account", id, json!({ "name": "B", "telephone1": "2" }));
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                let last = if cleared { json!(null) } else { json!("3") };
+                world.update("account", id, json!({ "telephone1": last }));
+                let events = world.events().await;
+                for (n, &which) in order.iter().enumerate() {
+                    redeliver(&instances[n % 2], &events[which]).await;
+                }
+                world.assert_equal();
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hidden_value_that_no_event_tells_stays_as_it_is() {
+    let world = secured(PLAIN);
+    let instance = world.instance();
+    let id = world.create("account", json!({ "name": "A", "telephone1": "1" }));
+    redeliver(&instance, &world.events().await[0]).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.update("account", id, json!({ "name": "B", "description": "d" }));
+    let events = world.events().await;
+    // oversized
+    let mut stripped = decoded(events.last().unwrap());
+    stripped.columns.clear();
+    stripped.image.clear();
+    stripped.completeness = Completeness::Stripped;
+    instance.handle(stripped, &delivery(1)).await.unwrap();
+    assert_eq!(phone(&world, id), "Some(Text(\"1\"))");
+    world.assert_equal();
+    // two changes of one second: one of them, marked, and nothing else
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.update("account", id, json!({ "telephone1": "2" }));
+    world.update("account", id, json!({ "telephone1": "3" }));
+    let events = world.events().await;
+    for event in &events[events.len() - 2..] {
+        instance.handle(only(event, &["telephone1", "modifiedon"]), &delivery(1)).await.unwrap();
+    }
+    assert_eq!(phone(&world, id), "Some(Text(\"3\"))");
+}

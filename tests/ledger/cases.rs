@@ -11,6 +11,7 @@ use dataverse_sync::domain::row::RowState;
 use dataverse_sync::domain::value::{Columns, Value};
 use dataverse_sync::domain::version::{Rank, Stamp, Version};
 use dataverse_sync::ledger::claim::{Claim, ClaimRequest, Claimed, Finished, Ledger, LedgerError, LedgerLimits};
+use dataverse_sync::ledger::flow::FlowStore;
 use dataverse_sync::ledger::hold::{Hold, Holding};
 use dataverse_sync::ledger::purge::Expiring;
 use dataverse_sync::ledger::record::{Phase, event_key};
@@ -34,6 +35,7 @@ pub struct World {
     pub store: Arc<dyn Store>,
     pub states: Arc<dyn StateStore>,
     pub expiring: Arc<dyn Expiring>,
+    pub flows: Arc<dyn FlowStore>,
     pub damage: Damage,
     pub clock: TestClock,
     pub partition: String,
@@ -41,13 +43,14 @@ pub struct World {
 }
 
 impl World {
-    pub fn new<S: Store + StateStore + Expiring + 'static>(store: Arc<S>, damage: Damage) -> Self {
+    pub fn new<S: Store + StateStore + Expiring + FlowStore + 'static>(store: Arc<S>, damage: Damage) -> Self {
         let row = Uuid::new_v4();
-        let (states, expiring) = (Arc::clone(&store), Arc::clone(&store));
+        let (states, expiring, flows) = (Arc::clone(&store), Arc::clone(&store), Arc::clone(&store));
         Self {
             store,
             states,
             expiring,
+            flows,
             damage,
             clock: TestClock::default(),
             partition: format!("ab:account:{row}"),

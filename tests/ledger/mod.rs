@@ -2,6 +2,7 @@
 //! stores are arguments of a [`World`], never skipped cases.
 
 mod cases;
+mod flows;
 mod owed;
 mod parked;
 mod purge;

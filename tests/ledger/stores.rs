@@ -1,7 +1,7 @@
 //! The stores that the suite runs on.
 
 use super::cases::{Damage, World};
-use super::{cases, owed, parked, purge, system};
+use super::{cases, flows, owed, parked, purge, system};
 use crate::support::azurite::Azurite;
 use crate::support::table::{client, connection};
 use dataverse_sync::ledger::memory::MemoryStore;
@@ -187,3 +187,27 @@ macro_rules! purge_cases {
 purge_cases!(purge_in_memory, std::future::ready(memory()));
 purge_cases!(purge_on_the_stand_in, stand_in());
 purge_cases!(purge_on_azurite, std::future::ready(azurite_alone()));
+
+macro_rules! flow_cases {
+    ($store:ident, $make:expr) => {
+        suite! { $store: flows on $make;
+            an_id_is_taken_finished_and_told_as_done_with_its_result
+            what_is_done_stays_as_it_is
+            what_is_given_back_is_free_at_once
+            a_lease_that_ended_is_taken_over_after_the_skew_and_not_before
+            a_stale_owner_finishes_nothing_and_frees_nothing
+            an_owner_whose_lease_ended_without_a_taker_may_finish
+            taking_again_with_the_same_token_extends_the_lease
+            lost_answers_are_found_to_be_ours
+            taking_and_settling_cost_two_round_trips_and_a_refusal_one
+            of_many_at_once_one_holds_an_id
+            whatever_the_order_one_holds_it_at_a_time_and_one_finishes_it
+            claims_are_forgotten_when_nobody_needs_them_and_not_before
+            odd_ids_are_different_claims_and_keep_their_results
+        }
+    };
+}
+
+flow_cases!(flows_in_memory, std::future::ready(memory()));
+flow_cases!(flows_on_the_stand_in, stand_in());
+flow_cases!(flows_on_azurite, std::future::ready(azurite_alone()));

@@ -4,7 +4,8 @@
 use super::counts::Counts;
 use super::delivery::Deliveries;
 use super::plan::{INSTANCES, Plan};
-use crate::sim::dataverse::{self, Collector, Environment, Image, Message, Sink, Step, Webhook, sample};
+use super::steps::{BY_QUEUE, BY_WEBHOOK, Registration};
+use crate::sim::dataverse::{self, Collector, Environment, Message, Sink, Step, sample};
 use crate::sim::host::{
     BrokerSettings, FunctionKeys, Handlers, Host, HostSettings, Log, Queue, QueueSettings, Timers, announce_broker,
 };
@@ -19,19 +20,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Tables whose events go through the queue, with the columns of their images: `versionnumber` first, since times in
-/// payloads have a resolution of 1 s, then what is always written together.
-const QUEUED: [(&str, &[&str]); 3] = [
-    ("account", &["versionnumber", "statecode", "statuscode", "transactioncurrencyid", "revenue", "creditlimit"]),
-    ("contact", &["versionnumber", "statecode", "statuscode", "transactioncurrencyid", "creditlimit"]),
-    (
-        "salesorder",
-        &["versionnumber", "statecode", "statuscode", "transactioncurrencyid", "totalamount", "freightamount"],
-    ),
-];
-/// The table whose events go to the webhook.
-const POSTED: (&str, &[&str]) =
-    ("product", &["versionnumber", "statecode", "statuscode", "transactioncurrencyid", "price"]);
 /// The relationship whose links go through the queue: which products a contact is interested in.
 pub(super) const LINKS: &str = "new_contact_product";
 /// All of them.
@@ -43,8 +31,8 @@ const TARGET: Uuid = Uuid::from_u128(0x7a60_0000_0000_4000_8000_0000_0000_0002);
 pub(super) const LEDGER: &str = "syncledger";
 /// The inbox's table.
 pub(super) const INBOX: &str = "syncinbox";
-const QUEUE: &str = "dataverse-events";
-const KEY: &str = "demo";
+pub(super) const QUEUE: &str = "dataverse-events";
+pub(super) const KEY: &str = "demo";
 const BEARER: &str = "demo";
 /// Name and key of whom the broker lets in.
 const POLICY: &str = "sync";
@@ -60,6 +48,8 @@ const LATENCY: (Duration, Duration) = (Duration::from_millis(4), Duration::from_
 /// handler that somebody kills from outside refuses everything until the host has noticed, and with no time at all between
 /// two deliveries a message would be dead in that moment.
 const REDELIVERY: Duration = Duration::from_millis(20);
+/// Until the source sends an event: its jobs wait their turn.
+const STEP_DELAY: (Duration, Duration) = (Duration::ZERO, Duration::from_millis(200));
 /// Requests that the log keeps in full.
 const LOG_ENTRIES_MAX: usize = 50_000;
 
@@ -83,6 +73,8 @@ pub(super) struct World {
     /// Every change of the target.
     pub(super) written: Collector,
     pub(super) currencies: Vec<Currency>,
+    /// What `register` made in the source, in words.
+    pub(super) registered: String,
     /// Rows of the target as they came into being, and how many of them were placeholders.
     made: Collector,
     placeholders: AtomicU64,
@@ -137,7 +129,9 @@ impl World {
         let made = Collector::default();
         let creates = Step::new(Uuid::from_u128(120), "account", Sink::Collect(made.clone()));
         target.subscribe(creates.messages(&[Message::Create]));
-        subscribe(&source, &host, &deliveries);
+        let registration =
+            Registration { settings: places(&urls), root: &folder.0, source: &source, deliveries: &deliveries };
+        let registered = registration.register(&host).await?;
         Ok(Self {
             source,
             target,
@@ -148,6 +142,7 @@ impl World {
             deliveries,
             written,
             currencies,
+            registered,
             made,
             placeholders: AtomicU64::new(0),
             _servers: servers,
@@ -185,6 +180,7 @@ fn dataverse(organization: Uuid, seed: u64) -> Environment {
         seed,
         race_window: RACE_WINDOW,
         latency: LATENCY,
+        step_delay: STEP_DELAY,
         log_entries_max: LOG_ENTRIES_MAX,
         ..dataverse::Settings::new(organization, sample::sample_schema())
     })
@@ -200,6 +196,18 @@ fn currencies(source: &Environment, target: &Environment) -> anyhow::Result<Vec<
     };
     let euro = Currency { source: source.world().base_currency, target: target.world().base_currency };
     Ok(vec![euro, Currency { source: create(source)?, target: create(target)? }])
+}
+
+/// Where both environments are, for whoever asks them and nothing else.
+fn places([source, target, ..]: &[String; 4]) -> BTreeMap<String, String> {
+    let values = [
+        ("TARGET_URL", target.as_str()),
+        ("TARGET_AUTH", "none"),
+        ("SOURCE_URL", source),
+        ("SOURCE_AUTH", "none"),
+        ("LEDGER_STORE", "memory"),
+    ];
+    values.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
 fn host(
@@ -260,38 +268,6 @@ fn host(
     })
 }
 
-/// Registers the steps in the source: most tables go through the queue, one to the webhook.
-fn subscribe(source: &Environment, host: &Host, deliveries: &Arc<Deliveries>) {
-    let image = |columns: &[&str]| Image::Columns(columns.iter().map(|&name| name.to_owned()).collect());
-    for (number, (table, columns)) in (1_u128..).zip(QUEUED) {
-        let deliveries = Arc::clone(deliveries);
-        let sink = Sink::Call(Arc::new(move |event| {
-            let deliveries = Arc::clone(&deliveries);
-            Box::pin(async move { deliveries.deliver(event).await })
-        }));
-        source.subscribe(Step::new(Uuid::from_u128(number), table, sink).image(image(columns)));
-    }
-    let sink = {
-        let deliveries = Arc::clone(deliveries);
-        Sink::Call(Arc::new(move |event| {
-            let deliveries = Arc::clone(&deliveries);
-            Box::pin(async move { deliveries.deliver(event).await })
-        }))
-    };
-    let links = Step::new(Uuid::from_u128(40), "contact", sink);
-    source.subscribe(links.messages(&[Message::Associate, Message::Disassociate]));
-    let (table, columns) = POSTED;
-    let webhook = Arc::new(Webhook::new(&format!("{}/api/webhook?code={KEY}", host.url())));
-    let step = Step::new(Uuid::from_u128(50), table, Sink::Webhook(webhook));
-    source.subscribe(step.image(image(columns)).delay(Duration::ZERO, Duration::from_millis(200)));
-    let deliveries = Arc::clone(deliveries);
-    let noted = Sink::Call(Arc::new(move |event| {
-        deliveries.note(event.correlation);
-        Box::pin(async { Ok(()) })
-    }));
-    source.subscribe(Step::new(Uuid::from_u128(51), table, noted));
-}
-
 /// How often `sweep` runs: every minute in earnest, but a demonstration does not wait for that.
 const SWEEP: Duration = Duration::from_millis(700);
 
@@ -309,6 +285,8 @@ impl Folder {
             ("webhook/function.json", include_str!("../../../functions/webhook/function.json")),
             ("health/function.json", include_str!("../../../functions/health/function.json")),
             ("sync.toml", mapping.as_str()),
+            BY_QUEUE,
+            BY_WEBHOOK,
         ];
         // whoever keeps nothing for later has nothing to sweep
         let sweep = ("sweep/function.json", include_str!("../../../functions/sweep/function.json"));

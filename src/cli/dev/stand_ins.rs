@@ -1,21 +1,30 @@
 //! The world in small: a source and a target with sample tables, and a table storage in memory. The source sends its
 //! events to the local queue. Knows no function.
 
+use crate::app::compose::Base;
+use crate::app::registering;
 use crate::domain::mapping::Mapping;
-use crate::sim::dataverse::{self, AsPerson, Environment, Image, Message, RaisedEvent, Sink, Step, sample};
+use crate::operate::register::NAME_DEFAULT;
+use crate::sim::dataverse::{self, AsPerson, Environment, RaisedEvent, sample};
 use crate::sim::host::{NewMessage, Queue};
 use crate::sim::http::Server;
 use crate::sim::tables::{self, DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY, TableService};
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use chrono::{DateTime, Utc};
 use http::HeaderValue;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use uuid::Uuid;
 
 const SOURCE: Uuid = Uuid::from_u128(0x50c0_0000_0000_4000_8000_0000_0000_0001);
 const TARGET: Uuid = Uuid::from_u128(0x7a60_0000_0000_4000_8000_0000_0000_0002);
+/// The namespace under which the source finds the local queue.
+const NAMESPACE: &str = "local.servicebus.windows.net";
+/// The policy that may send there.
+pub(super) const SEND: &str =
+    "Endpoint=sb://local.servicebus.windows.net/;SharedAccessKeyName=dataverse-send;SharedAccessKey=bG9jYWw=";
 /// Requests that the log keeps; nobody reads it here.
 const LOG_ENTRIES_MAX: usize = 100;
 
@@ -24,8 +33,6 @@ const LOG_ENTRIES_MAX: usize = 100;
 pub(super) struct StandIns {
     source: Environment,
     servers: [Server; 3],
-    /// Tables whose events are sent.
-    pub(super) tables: Vec<String>,
 }
 
 impl StandIns {
@@ -55,7 +62,7 @@ impl StandIns {
             serve(target, number(2)).await.map_err(taken("the target", 2))?,
             tables::serve(storage, number(3)).await.map_err(taken("the table storage", 3))?,
         ];
-        Ok(Self { source, servers, tables: Vec::new() })
+        Ok(Self { source, servers })
     }
 
     /// The settings that lead to them.
@@ -91,20 +98,33 @@ impl StandIns {
         text
     }
 
-    /// From now on the source's events go to this queue.
-    pub(super) fn subscribe(&self, queue: &Queue) {
-        let sink = || {
-            let queue = queue.clone();
-            Sink::Call(Arc::new(move |event| {
-                let sent = send(&queue, &event);
-                Box::pin(async move { sent })
-            }))
+    /// Events of registered steps go to this queue from now on.
+    pub(super) fn connect(&self, queue: &Queue, name: &str) {
+        let queue = queue.clone();
+        let receive = move |event| {
+            let sent = send(&queue, &event);
+            Box::pin(async move { sent }) as futures_util::future::BoxFuture<'static, Result<(), String>>
         };
-        for (number, table) in (1_u128..).zip(&self.tables) {
-            self.source.subscribe(Step::new(Uuid::from_u128(number), table, sink()).image(Image::All));
-        }
-        let links = Step { table: None, ..Step::new(Uuid::from_u128(1_000), "", sink()) };
-        self.source.subscribe(links.messages(&[Message::Associate, Message::Disassociate]));
+        self.source.connect_queue(NAMESPACE, name, Arc::new(receive));
+    }
+
+    /// Registers the steps of the mapping in the source, as the command does; what that changed, in words.
+    ///
+    /// # Errors
+    /// The mapping, or a step that the source refuses.
+    pub(super) async fn register(
+        &self,
+        base: &Base,
+        values: &BTreeMap<String, String>,
+    ) -> anyhow::Result<Option<String>> {
+        let mut values = values.clone();
+        values.insert(registering::SEND_CONNECTION.to_owned(), SEND.to_owned());
+        // the mapping's path is absolute here
+        let mut parts = registering::open(base, &values, Path::new("."), None)?;
+        let (known, _) = split(&parts.mapping);
+        parts.mapping.tables.retain(|table, _| known.contains(table));
+        let plan = parts.bring_in(base, NAME_DEFAULT).await.context("register")?;
+        Ok((!plan.is_settled()).then(|| format!("register made, changed or removed {} in the source", plan.sorts())))
     }
 }
 

@@ -3,7 +3,10 @@
 
 use super::folder::Folder;
 use super::stand_ins::{self, StandIns};
+use crate::app::compose::Base;
+use crate::app::registering;
 use crate::cli::Trouble;
+use crate::clock::Clock;
 use crate::config::settings::SETTINGS;
 use crate::config::{self, Settings};
 use crate::sim::host::function::Trigger;
@@ -14,10 +17,11 @@ use anyhow::{Context, anyhow};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The setting that the queue's trigger names.
-const CONNECTION: &str = "ServiceBus";
+pub(super) const CONNECTION: &str = "ServiceBus";
 /// Its form without a secret, which comes first where both are set.
 const NAMESPACE: &str = "ServiceBus__fullyQualifiedNamespace";
 const QUEUE_DEFAULT: &str = "dataverse-events";
@@ -94,13 +98,12 @@ impl Surroundings {
         let mut values: BTreeMap<String, String> =
             environment.iter().filter(|(name, _)| !ours(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
         let mapping = config::mapping(&folder.mapping(&values)).map_err(|problems| Trouble::Wrong(problems.into()))?;
-        let mut stand_ins = StandIns::start(port, now).await?;
+        let stand_ins = StandIns::start(port, now).await?;
         values.extend(stand_ins.values());
         values.insert(CONNECTION.to_owned(), String::new());
         check(folder, &mut values).map_err(|problems| Trouble::Wrong(problems.into()))?;
         let (known, unknown) = stand_ins::split(&mapping);
         let text = stand_ins.text(&known, &unknown);
-        stand_ins.tables = known;
         Ok(Self { values, stand_ins: Some(stand_ins), _storage: None, text })
     }
 
@@ -130,7 +133,7 @@ impl Surroundings {
         Ok((queues, broker, values))
     }
 
-    /// Lets the source's events flow, if the source is a stand-in.
+    /// Lets the source find the queue, if the source is a stand-in.
     ///
     /// # Errors
     /// No function listens to the queue.
@@ -138,8 +141,33 @@ impl Surroundings {
         let Some(stand_ins) = &self.stand_ins else { return Ok(()) };
         let name = self.values.get("SYNC_QUEUE").map_or(QUEUE_DEFAULT, String::as_str);
         let queue = host.queue(name).ok_or_else(|| anyhow!("no function listens to the queue {name}"))?;
-        stand_ins.subscribe(&queue);
+        stand_ins.connect(&queue, name);
         Ok(())
+    }
+
+    /// Writes a local.settings.json with which other commands reach all this.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(super) fn write_settings(&self, file: &Path, broker: &str) -> Result<(), Trouble> {
+        let ours = |name: &str| SETTINGS.iter().any(|setting| setting.name == name) && name != "LOG_FORMAT";
+        let mut values: BTreeMap<&str, &str> = self
+            .values
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .filter(|(name, _)| ours(name))
+            .collect();
+        values.extend([(CONNECTION, broker), (registering::SEND_CONNECTION, stand_ins::SEND)]);
+        let text = format!("{:#}\n", serde_json::json!({ "IsEncrypted": false, "Values": values }));
+        std::fs::write(file, text).with_context(|| file.display().to_string())?;
+        Ok(())
+    }
+
+    /// Registers the mapping's steps in the source, if that is a stand-in: what that changed, in words.
+    pub(super) async fn register(&self, clock: Arc<dyn Clock>) -> Option<String> {
+        let stand_ins = self.stand_ins.as_ref()?;
+        let registered = stand_ins.register(&Base::over_network(clock), &self.values).await;
+        registered.unwrap_or_else(|error| Some(format!("register: {error:#}")))
     }
 }
 

@@ -24,7 +24,7 @@ pub fn table_path(table: &str) -> String {
         "EntityDefinitions(LogicalName={})?$select=LogicalName,EntitySetName,PrimaryIdAttribute,PrimaryNameAttribute,\
          IsOptimisticConcurrencyEnabled,TableType\
          &$expand=Attributes($select=LogicalName,AttributeType,AttributeTypeName,AttributeOf,IsValidForCreate,\
-         IsValidForUpdate),\
+         IsValidForUpdate,IsSecured),\
          Keys($select=LogicalName,KeyAttributes,EntityKeyIndexStatus),\
          ManyToOneRelationships($select=ReferencingAttribute,ReferencedEntity,ReferencingEntityNavigationPropertyName),\
          ManyToManyRelationships($select=SchemaName,Entity1LogicalName,Entity1NavigationPropertyName,\
@@ -76,6 +76,7 @@ pub fn table(json: &Json) -> Result<TableSchema, ParseError> {
         elastic: is_type(json, "Elastic"),
         external: is_type(json, "Virtual"),
         files: list(json, "Attributes").into_iter().flatten().filter_map(file).collect(),
+        secured: list(json, "Attributes").into_iter().flatten().filter_map(secured).collect(),
     })
 }
 
@@ -125,6 +126,12 @@ fn is_type(json: &Json, name: &str) -> bool {
 fn file(json: &Json) -> Option<String> {
     let type_name = json.get("AttributeTypeName").and_then(|name| text(name, "Value"))?;
     ["FileType", "ImageType"].contains(&type_name.as_str()).then(|| text(json, "LogicalName"))?
+}
+
+/// The name of a column with column security.
+fn secured(json: &Json) -> Option<String> {
+    let secured = json.get("IsSecured").and_then(Json::as_bool).unwrap_or(false);
+    secured.then(|| text(json, "LogicalName"))?
 }
 
 /// Columns derived from another one (`owneridname`, `entityimage_url`) can be neither selected nor written.

@@ -10,6 +10,7 @@
 //! Unknown fields are ignored, because newer servers add some. Unknown shapes of what we use are refused, with the
 //! JSON path. Names are compared in lower case, values are kept exactly.
 
+mod addressed;
 mod cloudevents;
 mod context;
 mod error;
@@ -24,6 +25,7 @@ mod row_change;
 #[cfg(test)]
 mod tests;
 
+pub use addressed::{Address, decode_addressed};
 pub use error::{DecodeError, Problem, Refusal};
 pub use handshake::{ALLOW, Handshake, handshake};
 pub use limits::DecodeLimits;
@@ -127,7 +129,8 @@ pub fn decode(inbound: &Inbound<'_>, limits: &DecodeLimits) -> Result<Decoded, D
     }
 }
 
-fn decode_body(inbound: &Inbound<'_>, limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
+/// Whether the body may be read at all.
+fn readable(inbound: &Inbound<'_>, limits: &DecodeLimits) -> Result<(), DecodeError> {
     if inbound.body.len() > limits.body_bytes_max {
         let problem = Problem::TooLarge { what: "the body", bytes_max: limits.body_bytes_max };
         return Err(DecodeError::body(problem));
@@ -137,6 +140,11 @@ fn decode_body(inbound: &Inbound<'_>, limits: &DecodeLimits) -> Result<Decoded, 
         let problem = Problem::UnsupportedMediaType("compressed bodies are not read".to_owned());
         return Err(DecodeError::header("content-encoding", problem));
     }
+    Ok(())
+}
+
+fn decode_body(inbound: &Inbound<'_>, limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
+    readable(inbound, limits)?;
     let media = media::judge(inbound.content_type, inbound.message_id.is_some())?;
     let root = json::parse(inbound.body, limits)?;
     match media {

@@ -6,7 +6,7 @@ mod values;
 use super::error::{Fault, Problem};
 use super::json::{self, Json, Part, check_logical_name, given, kind, required};
 use super::{Surroundings, cloudevents, identity};
-use crate::domain::event::{ChangeEvent, Completeness, Link, Operation, Origin};
+use crate::domain::event::{ChangeEvent, Completeness, EventId, Link, Operation, Origin};
 use crate::domain::value::{Columns, RowRef};
 use crate::domain::version::Stamp;
 
@@ -28,7 +28,19 @@ pub(super) fn decode<'v>(change: &'v Json, around: Surroundings<'_>) -> Part<'v,
         Operation::Upsert => columns(required(change, "columns")?, around)?,
         _ => Columns::new(),
     };
-    Ok(ChangeEvent {
+    Ok(event(id, table, row, operation, columns, stamp(change, around)?))
+}
+
+/// The event that a row change is, whatever form it has.
+pub(super) fn event(
+    id: EventId,
+    table: String,
+    row: RowRef,
+    operation: Operation,
+    columns: Columns,
+    stamp: Stamp,
+) -> ChangeEvent {
+    ChangeEvent {
         id,
         origin: Origin::default(),
         table,
@@ -36,10 +48,10 @@ pub(super) fn decode<'v>(change: &'v Json, around: Surroundings<'_>) -> Part<'v,
         operation,
         columns,
         image: Columns::new(),
-        stamp: stamp(change, around)?,
+        stamp,
         completeness: Completeness::Full,
         synchronous: false,
-    })
+    }
 }
 
 /// `id` or `key`, exactly one of them.
@@ -108,7 +120,11 @@ fn link(change: &Json) -> Part<'_, Link> {
     Ok(Link { relationship: relationship.to_owned(), related: vec![(table, id)] })
 }
 
-fn columns<'v>(json: &'v Json, around: Surroundings<'_>) -> Part<'v, Columns> {
+/// The columns of an object.
+///
+/// # Errors
+/// Too many, a name that is none, a value in a form that CONTRACT does not name.
+pub(super) fn columns<'v>(json: &'v Json, around: Surroundings<'_>) -> Part<'v, Columns> {
     let Some(fields) = json.as_object() else {
         return Err(Fault::bad(json, format!("`columns` must be an object, not {}", kind(json))));
     };
@@ -127,7 +143,10 @@ fn columns<'v>(json: &'v Json, around: Surroundings<'_>) -> Part<'v, Columns> {
 }
 
 /// `version` is a time or the sender's own whole number.
-fn stamp<'v>(change: &'v Json, around: Surroundings<'_>) -> Part<'v, Stamp> {
+///
+/// # Errors
+/// It is neither.
+pub(super) fn stamp<'v>(change: &'v Json, around: Surroundings<'_>) -> Part<'v, Stamp> {
     let wrong = "`version` must be a time (RFC 3339) or a whole number";
     let at = match given(change, "version") {
         None => None,

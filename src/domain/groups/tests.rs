@@ -20,6 +20,7 @@ fn schema(columns: &[(&str, ColumnKind)]) -> TableSchema {
         elastic: false,
         external: false,
         files: std::collections::BTreeSet::new(),
+        secured: std::collections::BTreeSet::new(),
     }
 }
 

@@ -82,6 +82,7 @@ fn schema() -> TableSchema {
         elastic: false,
         external: false,
         files: std::collections::BTreeSet::new(),
+        secured: std::collections::BTreeSet::new(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Can we speak to an environment, and is it the right one: token, `WhoAmI`, organization. Knows no tables.
+//! Can we speak to an environment, and is it the right one: `WhoAmI`, organization. Knows no tables.
 
 use super::Check;
 use crate::dataverse::client::{Call, Dataverse};
@@ -33,32 +33,6 @@ impl Side {
         match self {
             Self::Source => "SOURCE",
             Self::Target => "TARGET",
-        }
-    }
-}
-
-/// Words that say what to do: our own of a connection that failed, and the codes of Microsoft Entra ID (entra: "AADSTS error
-/// codes").
-const KNOWN: [(&str, &str); 6] = [
-    ("reached:", "check the network to it, and AZURE_AUTHORITY_HOST; with a managed identity, that the app has one"),
-    ("AADSTS7000215", "the client secret is wrong: copy the secret's value (not its id) into {}_CLIENT_SECRET"),
-    ("AADSTS7000222", "the client secret has expired: make a new one and put it into {}_CLIENT_SECRET"),
-    ("AADSTS700016", "{}_CLIENT_ID is no application of the tenant {}_TENANT_ID: compare both with the registration"),
-    ("AADSTS90002", "{}_TENANT_ID is no tenant: copy the directory (tenant) id of the application registration"),
-    ("AADSTS500011", "the tenant does not know {}_URL: check the address and that the tenant is the environment's"),
-];
-
-/// Gets a token.
-pub async fn token(side: Side, client: &Dataverse) -> Check {
-    let name = format!("{} token", side.name());
-    match client.check_token().await {
-        Ok(true) => Check::ok(name, "obtained"),
-        Ok(false) => Check::ok(name, "none needed"),
-        Err(error) => {
-            let known = KNOWN.iter().find(|(known, _)| error.reason.split_whitespace().any(|word| word == *known));
-            let general = "check {}_TENANT_ID, {}_CLIENT_ID and {}_CLIENT_SECRET, or the managed identity of the app";
-            let remedy = known.map_or(general, |(_, remedy)| remedy).replace("{}", side.prefix());
-            Check::fail(name, error.reason, remedy)
         }
     }
 }

@@ -18,7 +18,7 @@ pub struct QueueSettings {
 /// A manifest: its function, and what its trigger must say.
 type Expected = (&'static str, &'static [(&'static str, &'static str)]);
 
-const FUNCTIONS: [Expected; 3] = [
+const FUNCTIONS: [Expected; 5] = [
     ("webhook", &[("type", "httpTrigger"), ("route", "webhook")]),
     (
         "queue",
@@ -30,7 +30,18 @@ const FUNCTIONS: [Expected; 3] = [
             ("dataType", "binary"),
         ],
     ),
+    // without it nothing that was deferred is ever tried again
+    ("sweep", &[("type", "timerTrigger"), ("name", "timer")]),
+    ("status", &[("type", "httpTrigger"), ("route", "status")]),
     ("health", &[("type", "httpTrigger"), ("route", "health")]),
+];
+
+/// Functions that may be left out; where they are deployed they must be right.
+const OPTIONAL: [Expected; 4] = [
+    ("rows", &[("type", "httpTrigger"), ("route", "rows/{table}/{key}"), ("authLevel", "function")]),
+    ("claims", &[("type", "httpTrigger"), ("route", "claims/{id}"), ("authLevel", "function")]),
+    ("console", &[("type", "httpTrigger"), ("route", "console"), ("authLevel", "function")]),
+    ("status", &[("type", "httpTrigger"), ("route", "status"), ("authLevel", "function")]),
 ];
 
 /// Checks the manifests, and the settings of the queue's trigger.
@@ -41,6 +52,13 @@ pub fn manifests(root: &Path, settings: QueueSettings) -> Vec<Check> {
         let name = format!("function {function}");
         checks.extend(match find(root, function) {
             None => vec![Check::fail(&name, format!("{function}/function.json is not beside host.json"), COPY)],
+            Some((path, beside)) => manifest(&name, &path, beside, expected),
+        });
+    }
+    for (function, expected) in OPTIONAL {
+        let name = format!("function {function}");
+        checks.extend(match find(root, function) {
+            None => vec![Check::skipped(name, format!("{function}/function.json is not there: it is not deployed"))],
             Some((path, beside)) => manifest(&name, &path, beside, expected),
         });
     }

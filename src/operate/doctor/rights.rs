@@ -6,7 +6,7 @@ use super::{Check, listed};
 use crate::clock::Clock;
 use crate::dataverse::client::Dataverse;
 use crate::dataverse::metadata::privileges::Privileges;
-use crate::domain::mapping::{Deletes, Mapping, OperationKind, TableMap};
+use crate::domain::mapping::{Deletes, LookupRule, Mapping, OperationKind, TableMap};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use uuid::Uuid;
@@ -22,9 +22,15 @@ fn needed(side: Side, table: &TableMap) -> Vec<&'static str> {
         Side::Target => {
             let mut needed = vec!["Create", "Read", "Write", "Append", "AppendTo"];
             needed.extend(deletes.then_some("Delete"));
+            needed.extend(owned(table).is_some().then_some("Assign"));
             needed
         }
     }
+}
+
+/// The rule by which the table's rows get their owner, if they do.
+fn owned(table: &TableMap) -> Option<&LookupRule> {
+    table.lookups.get("ownerid").filter(|rule| matches!(rule, LookupRule::By { .. } | LookupRule::Map(_)))
 }
 
 /// One line: all privileges are held, or which are not.
@@ -40,6 +46,12 @@ pub async fn privileges(side: Side, client: &Dataverse, user: Uuid, mapping: &Ma
         // a table that is not there has a line of its own
         let Ok(asked) = client.table_privileges(&call(clock), logical).await else { continue };
         missing.extend(lacking(&needed(side, table), &asked, &held));
+    }
+    let looked_up = |table: &TableMap| matches!(owned(table), Some(LookupRule::By { .. }));
+    if mapping.tables.values().any(looked_up)
+        && let Ok(asked) = client.table_privileges(&call(clock), "systemuser").await
+    {
+        missing.extend(lacking(&["Read"], &asked, &held));
     }
     if missing.is_empty() {
         return Check::ok(name, "all that the mapping's tables need are held");

@@ -200,6 +200,7 @@ mod tests {
             external: false,
             // the image of the row itself is a system column
             files: ["entityimage", "new_contract", "new_photo"].map(str::to_owned).into(),
+            secured: std::collections::BTreeSet::new(),
         };
         let mut map = TableMap::new("account");
         map.columns.exclude.insert("new_photo".to_owned());

@@ -14,8 +14,14 @@ use crate::chance;
 use crate::dataverse::pages::{Page, Selection, wants_new_beginning};
 use crate::dataverse::row::TargetRow;
 use crate::domain::mapping::Identity;
+use crate::domain::row::RowState;
 use crate::domain::value::RowRef;
+use futures_util::{StreamExt, stream};
+use std::collections::BTreeMap;
 use uuid::Uuid;
+
+/// Rows that the ledger is asked about side by side.
+const ASKED_AT_ONCE: usize = 16;
 
 /// Whether the delta link could be used.
 pub(super) enum Expired {
@@ -102,9 +108,9 @@ impl Run<'_> {
         }
         for ids in deleted.chunks(super::walk::CHUNK_ROWS) {
             let still = self.still_there(table, ids, report).await?;
-            let events = still.iter().map(|row| absence(table, run, row, RowRef::Id(row.id), seen_at));
+            let events = still.iter().map(|(id, _)| absence(table, run, *id, RowRef::Id(*id), seen_at));
             let events: Vec<_> = events.collect();
-            for row in still {
+            for (_, row) in still {
                 self.count(report, &Finding::Extra(row, None));
             }
             self.feeder.feed(events, &mut report.done).await?;
@@ -113,25 +119,45 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The target's rows that the source has deleted.
+    /// The target's rows that the source has deleted, by the GUIDs that they had there.
     async fn still_there(
         &self,
         table: &Table<'_>,
         ids: &[Uuid],
         report: &mut TableReport,
-    ) -> Result<Vec<TargetRow>, Stopped> {
-        if let Identity::Key(_) = table.map.identity {
-            // a delete tells the source's GUID alone, and the target knows the row by its key
-            for id in ids {
-                report.count_cannot("(row)", "deleted_by_key", *id);
-            }
-            return Ok(Vec::new());
-        }
-        let wanted: Vec<RowRef> = ids.iter().map(|id| RowRef::Id(*id)).collect();
+    ) -> Result<Vec<(Uuid, TargetRow)>, Stopped> {
+        let known: BTreeMap<Uuid, Uuid> = match table.map.identity {
+            Identity::Id => ids.iter().map(|id| (*id, *id)).collect(),
+            Identity::Key(_) => self.known_by_key(table, ids, report).await?,
+        };
+        let wanted: Vec<RowRef> = known.keys().map(|target| RowRef::Id(*target)).collect();
         let selection = Selection { schema: &table.target, columns: &table.target_keys, page_rows: table.page_rows };
         let found = find(self.lookups.target, selection, &wanted, &mut None).await.map_err(WalkError::from)?;
-        let still: Vec<TargetRow> = found.into_iter().filter(|row| !table.is_inactive(row)).collect();
-        report.gone += u64::try_from(ids.len().saturating_sub(still.len())).unwrap_or(u64::MAX);
+        let still = found.into_iter().filter(|row| !table.is_inactive(row));
+        let still: Vec<_> = still.filter_map(|row| Some((*known.get(&row.id)?, row))).collect();
+        report.gone += u64::try_from(known.len().saturating_sub(still.len())).unwrap_or(u64::MAX);
         Ok(still)
+    }
+
+    /// Where the target knows rows by key a delete tells the source's GUID alone: the ledger knows which row that was. By
+    /// the target's GUID the source's; what the ledger never saw is named.
+    async fn known_by_key(
+        &self,
+        table: &Table<'_>,
+        ids: &[Uuid],
+        report: &mut TableReport,
+    ) -> Result<BTreeMap<Uuid, Uuid>, Stopped> {
+        let engine = &self.reconciler.engine;
+        let asked = ids.iter().copied().map(|id| async move { (id, engine.known(table.map, id).await) });
+        let mut asked = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE);
+        let mut known = BTreeMap::new();
+        while let Some((id, found)) = asked.next().await {
+            match found.map_err(FeedError::NotKept)? {
+                Some(state) if state.is_deleted() => report.gone += 1,
+                Some(RowState { target: Some(target), .. }) => drop(known.insert(target, id)),
+                Some(_) | None => report.count_cannot("(row)", "deleted_by_key", id),
+            }
+        }
+        Ok(known)
     }
 }

@@ -353,7 +353,7 @@ impl Run<'_> {
                     Some(_) if self.are_enough_deletes(table, report) => report.held += 1,
                     Some(known) => {
                         report.deletes += 1;
-                        events.push(decided(absence(table, &round.run, &row, known, seen_at)));
+                        events.push(decided(absence(table, &round.run, row.id, known, seen_at)));
                     }
                     None => report.count_cannot("(row)", "key_mapped", row.id),
                 },

@@ -100,7 +100,8 @@ pub async fn compare_row(
     event.id = event_id(run, &table.map.source, source.id, &version.to_string());
     event.completeness = if stamp.at.is_some() { Completeness::Full } else { Completeness::Stripped };
     event.stamp = stamp;
-    event.origin = of_comparison(differs, target.is_none());
+    let by_key = matches!(table.map.identity, Identity::Key(_));
+    event.origin = of_comparison(differs, target.is_none(), target.filter(|_| by_key).map(|row| row.id));
     Ok(RowDifference { event, id: source.id, target: target.map(|row| row.id), version, cannot, values })
 }
 
@@ -164,8 +165,8 @@ fn stamp(columns: &mut Columns) -> (Stamp, i64) {
     (Stamp { at, ..Stamp::default() }, version.or(at).unwrap_or_default())
 }
 
-fn of_comparison(differs: BTreeSet<String>, missing: bool) -> Origin {
-    Origin { comparison: Some(Comparison { differs, missing, ..Comparison::default() }), ..Origin::default() }
+fn of_comparison(differs: BTreeSet<String>, missing: bool, target: Option<Uuid>) -> Origin {
+    Origin { comparison: Some(Comparison { differs, missing, target, ..Comparison::default() }), ..Origin::default() }
 }
 
 fn event_id(run: &str, table: &str, id: Uuid, version: &str) -> EventId {
@@ -174,16 +175,17 @@ fn event_id(run: &str, table: &str, id: Uuid, version: &str) -> EventId {
 }
 
 /// The event that deletes a row which the source was seen not to have. The engine asks the source again before it does.
-/// `seen_at`: when, by the source's clock; the delete is a second older than that, so that a row which is made anew is newer.
+/// `id`: the row's GUID at either side, for the event's id; `row`: how the source knows it. `seen_at`: when, by the source's
+/// clock; the delete is a second older than that, so that a row which is made anew is newer.
 #[must_use]
-pub fn absence(table: &Table<'_>, run: &str, target: &TargetRow, row: RowRef, seen_at: DateTime<Utc>) -> ChangeEvent {
-    let event = row_event(&table.map.source, target.id, Columns::new());
+pub fn absence(table: &Table<'_>, run: &str, id: Uuid, row: RowRef, seen_at: DateTime<Utc>) -> ChangeEvent {
+    let event = row_event(&table.map.source, id, Columns::new());
     ChangeEvent {
-        id: event_id(run, &table.map.source, target.id, "gone"),
+        id: event_id(run, &table.map.source, id, "gone"),
         row,
         operation: Operation::Delete,
         stamp: just_before(seen_at),
-        origin: of_comparison(BTreeSet::new(), true),
+        origin: of_comparison(BTreeSet::new(), true, None),
         ..event
     }
 }

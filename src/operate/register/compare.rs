@@ -75,6 +75,17 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// `2 endpoints, 14 steps, 12 images`: how many rows of each sort are not as they should be.
+    #[must_use]
+    pub fn sorts(&self) -> String {
+        let sorts = [(Registry::Endpoint, "endpoint"), (Registry::Step, "step"), (Registry::Image, "image")];
+        let counted = sorts.map(|(registry, name)| {
+            let count = self.changes.iter().filter(|change| change.registry == Some(registry)).count();
+            format!("{count} {name}{}", if count == 1 { "" } else { "s" })
+        });
+        counted.join(", ")
+    }
+
     /// Whether nothing is to be done.
     #[must_use]
     pub fn is_settled(&self) -> bool {

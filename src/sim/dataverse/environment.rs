@@ -34,6 +34,7 @@ struct Inner {
     start: Instant,
     race_window: Duration,
     latency: (Duration, Duration),
+    step_delay: (Duration, Duration),
     changes_kept: Duration,
     auth: Auth,
     state: Mutex<State>,
@@ -88,6 +89,7 @@ impl Environment {
             start: Instant::now(),
             race_window: settings.race_window,
             latency: settings.latency,
+            step_delay: settings.step_delay,
             changes_kept: settings.changes_kept,
             auth: settings.auth,
             state: Mutex::new(state),
@@ -160,7 +162,7 @@ impl Environment {
     /// Makes a queue reachable for steps that are registered over the Web API: `name.servicebus.windows.net` and its path.
     pub fn connect_queue(&self, namespace: &str, path: &str, receive: Receive) {
         locked(&self.0.queues).insert((registered::host(namespace), path.to_owned()), receive);
-        let steps = registered::steps(&locked(&self.0.state), &locked(&self.0.queues));
+        let steps = self.registered_steps(&locked(&self.0.state));
         *locked(&self.0.registered) = steps;
     }
 
@@ -210,7 +212,7 @@ impl Environment {
         let mut writer = Writer { world: &self.0.world, state: &mut state, now: self.now(), origin };
         let (value, commits) = work(&mut writer)?;
         if commits.iter().any(|commit| registration::is_own(&commit.table)) {
-            *locked(&self.0.registered) = registered::steps(&state, &locked(&self.0.queues));
+            *locked(&self.0.registered) = self.registered_steps(&state);
         }
         let jobs = self.raise(&mut state, &commits, origin);
         drop(state);
@@ -223,6 +225,10 @@ impl Environment {
     /// Reads under the lock.
     pub(super) fn read<T>(&self, work: impl FnOnce(&State) -> T) -> T {
         work(&locked(&self.0.state))
+    }
+
+    fn registered_steps(&self, state: &State) -> Vec<Arc<Step>> {
+        registered::steps(state, &locked(&self.0.queues), self.0.step_delay)
     }
 
     fn raise(&self, state: &mut State, commits: &[Commit], origin: &Origin) -> Vec<(Arc<Step>, RaisedEvent, Duration)> {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 pub(super) type Queues = BTreeMap<(String, String), Receive>;
 
 /// All enabled steps.
-pub(super) fn steps(state: &State, queues: &Queues) -> Vec<Arc<Step>> {
+pub(super) fn steps(state: &State, queues: &Queues, delay: (Duration, Duration)) -> Vec<Arc<Step>> {
     let rows = state.rows.get(STEP).into_iter().flatten().filter(|(_, row)| enabled(row));
     rows.filter_map(|(id, row)| {
         let (message, table) = aim(state, &row.columns)?;
@@ -27,7 +27,7 @@ pub(super) fn steps(state: &State, queues: &Queues) -> Vec<Arc<Step>> {
             filter: list(text(&row.columns, "filteringattributes")),
             image: None,
             pre_image: None,
-            delay: (Duration::ZERO, Duration::ZERO),
+            delay,
             sink,
         };
         let images = state.rows.get(IMAGE).into_iter().flatten().map(|(_, image)| &image.columns);

@@ -55,6 +55,8 @@ pub struct Settings {
     pub race_window: Duration,
     /// Least and longest time of a request, half of it before and half after its effect.
     pub latency: (Duration, Duration),
+    /// Least and longest time until an event of a step that was registered over the Web API is sent: jobs wait their turn.
+    pub step_delay: (Duration, Duration),
     /// Who may call.
     pub auth: Auth,
     /// Service protection, off unless given.
@@ -82,6 +84,7 @@ impl Settings {
             epoch: Utc.with_ymd_and_hms(2026, 1, 5, 8, 0, 0).single().unwrap_or_default(),
             race_window: Duration::ZERO,
             latency: (Duration::ZERO, Duration::ZERO),
+            step_delay: (Duration::ZERO, Duration::ZERO),
             auth: Auth::None,
             protection: None,
             log_entries_max: 1_000,

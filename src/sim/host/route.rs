@@ -47,12 +47,13 @@ impl Route {
     #[must_use]
     pub fn matches(&self, path: &str) -> Option<BTreeMap<String, String>> {
         let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-        let mut parts = path.trim_matches('/').split('/').filter(|p| !p.is_empty());
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let mut parts = path.strip_suffix('/').unwrap_or(path).split('/');
         let mut found = BTreeMap::new();
         for segment in &self.0 {
             match (segment, parts.next()) {
                 (Segment::Literal(literal), Some(part)) if literal.eq_ignore_ascii_case(&decode(part)) => {}
-                (Segment::Parameter { name, .. }, Some(part)) => {
+                (Segment::Parameter { name, .. }, Some(part)) if !part.is_empty() => {
                     found.insert(name.clone(), decode(part));
                 }
                 (Segment::Parameter { optional: true, .. }, None) => {}
@@ -93,6 +94,10 @@ mod tests {
         check("webhook", "/API/Webhook/", Some(""));
         check("webhook", "/webhook", None);
         check("webhook", "/api/webhook/more", None);
+        check("webhook", "/api/webhook//", None);
+        check("webhook", "/api//webhook", None);
+        check("rows/{table}/{key}", "/api/rows//b", None);
+        check("rows/{table}/{key}", "/api/rows/account/", None);
         check("rows/{table}/{key}", "/api/rows/account/a%2Fb", Some("key=a/b,table=account"));
         check("rows/{table}/{key}", "/api/rows/account", None);
         check("rows/{table}/{key?}", "/api/rows/account", Some("table=account"));

@@ -4,6 +4,7 @@ mod budget;
 mod changes;
 mod differences;
 mod fallback;
+mod keyed;
 mod kills;
 mod live;
 mod progress;

@@ -11,6 +11,7 @@ fn attribute(name: &str, kind: &str, type_name: &str) -> Json {
         "AttributeOf": null,
         "IsValidForCreate": true,
         "IsValidForUpdate": name != "accountid",
+        "IsSecured": name == "description",
     })
 }
 
@@ -160,6 +161,7 @@ fn what_every_table_has_must_be_there() {
     let schema = table(&json).unwrap();
     assert!(schema.elastic && !schema.external && schema.primary_name.is_none());
     assert_eq!(schema.files, ["entityimage", "new_file"].map(str::to_owned).into());
+    assert_eq!(schema.secured, ["description"].map(str::to_owned).into());
     json["TableType"] = json!("Virtual");
     assert!(table(&json).unwrap().external);
 }
