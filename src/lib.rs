@@ -44,7 +44,7 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`domain`] | pure: events, versions, merge, groups, mapping, schema, outcomes. No I/O, no clock, no randomness |
-//! | [`ledger`] | claims: the protocol, and stores in Table Storage and memory |
+//! | [`ledger`] | claims: the protocol, and stores in Table Storage and memory; claims on ids for flows ([`ledger::flow`]) |
 //! | [`inbox`] | what is owed and parked: an index over the ledger's events |
 //! | [`sync`] | the engine |
 //! | [`dataverse`] | the Web API: requests, bodies, errors, metadata |

@@ -277,6 +277,51 @@ async fn the_folder_that_package_writes_runs_and_a_new_table_of_its_mapping_is_r
     assert_eq!(code, Some(0), "{all}");
 }
 
+#[tokio::test]
+async fn the_commands_of_the_guide_to_operations_run_on_the_stand_ins() {
+    let folder = Folder::new("dev-settings");
+    let (root, settings) = (env!("CARGO_MANIFEST_DIR"), folder.path().join("stand-ins.json"));
+    let mut dev = Dev::start(Path::new(root), &["--write-settings", settings.to_str().unwrap()]);
+    let accounts = format!("{}/accounts", dev.source);
+    dev.send("POST", &accounts, &[], &json!({"name": "Contoso"})).await;
+    dev.arrives("Contoso").await;
+    let webhook = format!("{}/api/webhook", dev.url);
+    let from_dataverse = [("x-ms-dynamics-request-name", "Create"), ("x-ms-dynamics-entity-name", "account")];
+    let (status, answer) = dev.send("POST", &webhook, &from_dataverse, &json!({"nothing": "that it knows"})).await;
+    assert_eq!((status, &answer["outcome"]), (202, &json!("parked")), "{answer}");
+    let run = |command: &str| {
+        let mut words: Vec<&str> = command.split_whitespace().collect();
+        words.extend(["--root", root, "--settings", settings.to_str().unwrap()]);
+        let mut process = Command::new(env!("CARGO_BIN_EXE_dataverse-sync"));
+        let output = process.args(words).env_clear().output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), format!("{}{}", text(&output.stdout), text(&output.stderr)))
+    };
+    let (code, said) = run("parked list --reason undecodable");
+    assert!(code == Some(0) && said.contains("undecodable"), "{said}");
+    let page = std::fs::read_to_string(format!("{root}/docs/operate.md")).unwrap();
+    let commands = page.lines().filter_map(|line| line.strip_prefix("./dataverse-sync "));
+    let commands: Vec<&str> = commands.map(|line| line.split('#').next().unwrap().trim()).collect();
+    let commands: Vec<&str> = commands.into_iter().filter(|command| !command.contains('<')).collect();
+    assert!(commands.len() >= 20, "{commands:?}");
+    for command in commands {
+        let (code, said) = run(command);
+        // `history` of a row that is not there, and a dry run that finds something
+        assert!(matches!(code, Some(0 | 1)), "{command}: {code:?} {said}");
+    }
+    assert_eq!(run("parked list").1.lines().count(), 1, "what could not be understood was discarded");
+    assert_eq!(run("reconcile --dry-run --second-look 0").0, Some(0), "both sides are equal");
+    let (code, said) = run("doctor");
+    assert_eq!(code, Some(0), "{said}");
+    run("pause");
+    dev.send("POST", &accounts, &[], &json!({"name": "In the window"})).await;
+    dev.hears("deferred");
+    assert_eq!(run("resume").0, Some(0));
+    dev.send("POST", &format!("{}/admin/functions/sweep", dev.url), &[], &Value::Null).await;
+    dev.arrives("In the window").await;
+    drop(dev);
+}
+
 #[test]
 fn what_is_wrong_is_said_before_anything_starts() {
     let (app, taken) = (app(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());

@@ -10,6 +10,7 @@
     reason = "a test may fail loudly, helpers outside #[test] functions included"
 )]
 
+mod bench;
 mod cli;
 mod counted;
 mod dataverse_client;
@@ -18,6 +19,7 @@ mod dev;
 mod doctor;
 mod engine;
 mod functions;
+mod governed;
 mod guides;
 mod handover;
 mod host;

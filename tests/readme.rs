@@ -67,7 +67,8 @@ fn links_of_every_page_lead_somewhere() {
         let text = std::fs::read_to_string(&page).unwrap();
         let links: Vec<&str> = text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect();
         assert!(!links.is_empty() || !page.ends_with("README.md"));
-        for link in links {
+        // nobody goes online in a test
+        for link in links.into_iter().filter(|link| !link.starts_with("http")) {
             let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
             let to = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
             assert!(to.exists(), "{}: {link}", page.display());

@@ -3,8 +3,9 @@
 
 use bytes::Bytes;
 use dataverse_sync::sim::dataverse::sample::sample_schema;
-use dataverse_sync::sim::dataverse::{Cell, Environment, RaisedEvent, Settings, serve};
+use dataverse_sync::sim::dataverse::{Cell, Effect, Environment, RaisedEvent, Rule, Settings, When, serve};
 use dataverse_sync::sim::http::{self as sim_http, Reply, Server};
+use http::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -175,6 +176,25 @@ async fn twice_is_once() {
     // but can be: nobody can read it
     let renewed = place.queue(&["--renew-secrets"]).await;
     assert!(renewed.out.contains("changed  endpoint queue: saskey is sent again"), "{}", renewed.out);
+}
+
+#[tokio::test]
+async fn a_run_that_was_cut_off_goes_on_and_ids_are_the_same_from_every_machine() {
+    let place = Place::new().await;
+    // the row is made, and nobody hears of it
+    place.source.faults().add(Rule::new(When::Nth(4), Effect::HangupAfter).method(Method::POST));
+    let cut_off = place.queue(&[]).await;
+    assert_eq!(cut_off.code, Some(1), "{}", cut_off.out);
+    place.source.faults().clear();
+    let before = place.everything();
+    assert!(!before[1].is_empty() && before[1].len() < 10, "some steps are there: {before:?}");
+    let again = place.queue(&[]).await;
+    assert_eq!(again.code, Some(0), "{}", again.err);
+    assert_eq!(place.run(&["--dry-run"], &[]).await.code, Some(0));
+    let elsewhere = Place::new().await;
+    assert_eq!(elsewhere.queue(&[]).await.code, Some(0));
+    let ids = |place: &Place| TABLES.map(|table| place.rows(table).into_keys().collect::<Vec<_>>());
+    assert_eq!(ids(&place), ids(&elsewhere), "each row once, under the id that every machine gives it");
 }
 
 #[tokio::test]

@@ -197,7 +197,11 @@ pub fn table_store(base: &Base, settings: &Settings) -> anyhow::Result<TableStor
     Ok(TableStore::new(table))
 }
 
-fn table(base: &Base, settings: &Settings, name: &str) -> anyhow::Result<TableClient> {
+/// One of the tables of ledger and inbox.
+///
+/// # Errors
+/// A connection that cannot be used, or a ledger in memory.
+pub(super) fn table(base: &Base, settings: &Settings, name: &str) -> anyhow::Result<TableClient> {
     let LedgerStore::Table(connection) = &settings.ledger.store else {
         anyhow::bail!("the ledger is in memory");
     };
@@ -238,18 +242,31 @@ pub fn environment(
     limits: &Limits,
 ) -> anyhow::Result<Environment> {
     let url = EnvironmentUrl::parse(&settings.url)?;
-    let authorize: Arc<dyn Authorize> = match credential(settings, identity)? {
-        None => Arc::new(NoToken),
-        Some(credential) => {
-            Arc::new(EnvironmentTokens { tokens: tokens(base, credential), resource: url.origin().to_owned() })
-        }
-    };
+    let authorize = authorize(base, settings, identity, &url)?;
     let in_flight = u32::try_from(limits.max_in_flight).unwrap_or(u32::MAX);
     let gate = Gate::of(url.host(), Arc::clone(&base.clock), in_flight, limits.request_timeout);
     let transport = Gated::new(Arc::clone(&base.transport), gate.clone(), Arc::clone(&base.clock));
     let client_limits = ClientLimits { request_timeout: limits.request_timeout, ..ClientLimits::default() };
     let client = Dataverse::new(url, authorize, Arc::new(transport), Arc::clone(&base.clock), client_limits);
     Ok(Environment::new(client, gate))
+}
+
+/// What hands out an environment's tokens.
+///
+/// # Errors
+/// A credential that cannot be used.
+pub(super) fn authorize(
+    base: &Base,
+    settings: &EnvironmentSettings,
+    identity: &IdentitySettings,
+    url: &EnvironmentUrl,
+) -> anyhow::Result<Arc<dyn Authorize>> {
+    Ok(match credential(settings, identity)? {
+        None => Arc::new(NoToken),
+        Some(credential) => {
+            Arc::new(EnvironmentTokens { tokens: tokens(base, credential), resource: url.origin().to_owned() })
+        }
+    })
 }
 
 fn credential(settings: &EnvironmentSettings, identity: &IdentitySettings) -> anyhow::Result<Option<Credential>> {

@@ -5,6 +5,8 @@ pub mod desk;
 pub mod examine;
 pub mod reconciling;
 pub mod registering;
+#[cfg(feature = "sim")]
+pub mod trial;
 
 use crate::clock::Clock;
 use crate::config::Settings;

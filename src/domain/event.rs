@@ -158,7 +158,8 @@ pub struct Comparison {
     /// A delete that a person has asked for, knowing how many: the fuse against mass deletes lets it through.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub decided: bool,
-    /// The target's GUID of the row that was compared, in a table known by an alternate key.
+    /// In a table known by an alternate key: the target's GUID of the row that was compared, or, if it is missing, of the row
+    /// that has another key and is this one all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Uuid>,
 }

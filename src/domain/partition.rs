@@ -7,6 +7,7 @@ use super::event::hex;
 use super::value::{KeyPart, RowRef};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
+use uuid::Uuid;
 
 /// Longest partition key, in characters. Table Storage allows 1 KiB of UTF-16, that is 512.
 pub const KEY_CHARS_MAX: usize = 512;
@@ -54,6 +55,12 @@ impl Partition {
     pub fn key(&self) -> &str {
         &self.key
     }
+}
+
+/// The GUID of the row whose partition has this key; `None` for partitions of key values and links.
+#[must_use]
+pub fn row_id(key: &str) -> Option<Uuid> {
+    Uuid::try_parse(key.rsplit_once(':')?.1).ok()
 }
 
 impl std::fmt::Display for Partition {

@@ -46,6 +46,9 @@ pub struct RowState {
     pub moved: Option<String>,
     /// The partition of a key value that an event of this row waits for, because another row has it.
     pub wanted: Option<String>,
+    /// Of a key's partition that leads elsewhere: since when the row there has another key or none, as far as was noted, in
+    /// milliseconds.
+    pub let_go_ms: Option<i64>,
 }
 
 /// One column as it was last written.

@@ -1,6 +1,6 @@
 //! Entries that are due: owe, reschedule, settle, list, count.
 //!
-//! **Two entries of one event.** [`Inbox::reschedule`] writes the new entry before it removes the old one, and two
+//! **Two entries of one event.** [`Inbox::reschedule`] may have to write the new entry before it removes the old one, and two
 //! sweepers may move the same entry. So an event may have several entries; whoever comes to the second finds the
 //! event done in the ledger, or busy, and settles or moves only that entry. Nobody may conclude anything from the
 //! number of entries.
@@ -11,6 +11,7 @@
 
 use super::entry::{Entry, SHARDS, due_key};
 use super::error::InboxError;
+use super::leaving::Leaving;
 use super::store::{Cursor, Place, Range, Shelf, Slip, Store, Stored};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ const SHARDS_AT_ONCE: usize = 8;
 #[derive(Clone, Debug)]
 pub struct Inbox {
     pub(super) store: Arc<dyn Store>,
+    pub(super) leaving: Arc<Leaving>,
 }
 
 /// How much is owed and parked.
@@ -53,7 +55,7 @@ impl Inbox {
     /// An inbox on a store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+        Self { store, leaving: Arc::default() }
     }
 
     /// Notes that an event is owed; durable when it returns. One round trip. The event itself must be in the ledger, or
@@ -65,12 +67,19 @@ impl Inbox {
         self.put(&entry.place(), &entry.text()?, None).await
     }
 
-    /// Moves an entry: `later` is the same event with its new due time ([`Entry::again`]). Two round trips, the new
-    /// entry first. If only the removal of the old one fails, that is success: the event has two entries then.
+    /// Moves an entry: `later` is the same event with its new due time ([`Entry::again`]). One round trip if the entry is as
+    /// the slip says. If somebody has moved or settled it, or if it goes to another shard, two, the new entry first; if
+    /// only the removal of the old one fails, that is success: the event has two entries then.
     ///
     /// # Errors
-    /// [`InboxError`]: the old entry is still there.
+    /// [`InboxError`]: the old entry is still there, or the new one is.
     pub async fn reschedule(&self, slip: &Slip, later: &Entry) -> Result<Slip, InboxError> {
+        if later.shard() == slip.place.shard
+            && later.place() != slip.place
+            && let Some(moved) = self.put_off(slip, later).await?
+        {
+            return Ok(moved);
+        }
         let moved = self.owe(later).await?;
         if moved.place != slip.place
             && let Err(error) = self.settle(slip).await
@@ -167,7 +176,7 @@ impl Inbox {
     }
 
     /// Readable entries of a range, and whether these are all.
-    async fn entries(&self, range: &Range, max: usize) -> Result<(Vec<(Slip, Entry)>, bool), InboxError> {
+    pub(super) async fn entries(&self, range: &Range, max: usize) -> Result<(Vec<(Slip, Entry)>, bool), InboxError> {
         let (mut found, mut from): (Vec<(Slip, Entry)>, Option<Cursor>) = (Vec::new(), None);
         for _ in 0..PAGES_MAX {
             // one more than wanted tells whether there are more

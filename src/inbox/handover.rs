@@ -11,9 +11,9 @@
 //! with what is known of all, and the others are removed when that one is durable.
 
 use super::due::{Inbox, WRITES_MAX};
-use super::entry::{Entry, Name};
+use super::entry::{Entry, Name, due_key};
 use super::error::InboxError;
-use super::store::{MOVES_MAX, Move, Slip};
+use super::store::{MOVES_MAX, Move, Range, Shelf, Slip};
 use std::collections::HashMap;
 
 /// What was moved.
@@ -77,6 +77,19 @@ impl Inbox {
                 ended => return ended.map(|slips| slips.and_then(|slips| slips.into_iter().next())),
             }
         }
+    }
+
+    /// How many of the entries of a shard that are due between these times, both included, were handed over and are still
+    /// there; no more than `max` are counted. One round trip per thousand.
+    ///
+    /// # Errors
+    /// [`InboxError`].
+    pub async fn handed_out(&self, shard: u8, (from_ms, to_ms): (i64, i64), max: usize) -> Result<usize, InboxError> {
+        // keys go on after the time, so they come after the time alone
+        let (after, before) = (Some(due_key(from_ms)), Some(due_key(to_ms.saturating_add(1))));
+        let range = Range { shelf: Shelf::Due, shard: Some(shard), after, before };
+        let (entries, _) = self.entries(&range, max).await?;
+        Ok(entries.iter().filter(|(_, entry)| entry.handed > 0).count())
     }
 
     async fn shift(&self, entries: &[(Slip, Entry)], until_ms: i64) -> Result<Option<Vec<(Slip, Entry)>>, InboxError> {

@@ -3,7 +3,7 @@
 
 use super::entry::RAW_BYTES_MAX;
 use super::error::InboxError;
-use super::store::{Cursor, MOVES_MAX, Move, Page, Place, Range, Slip, Store, Stored};
+use super::store::{Cursor, MOVES_MAX, Move, Page, Place, REMOVED_AT_ONCE, Range, Removed, Slip, Store, Stored};
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -121,5 +121,21 @@ impl Store for MemoryStore {
             inner.entries.remove(&slip.place);
         }
         Ok(())
+    }
+
+    async fn remove_all(&self, slips: &[Slip]) -> Result<Removed, InboxError> {
+        let mut inner = self.lock();
+        let distinct: BTreeSet<&Place> = slips.iter().map(|slip| &slip.place).collect();
+        if distinct.len() < slips.len() || slips.len() > REMOVED_AT_ONCE {
+            // as an entity group transaction is refused
+            let reason = "entries are removed twice, or too many at once".to_owned();
+            return Err(InboxError::Unavailable { reason, after: None });
+        }
+        let as_said = |slip: &Slip| inner.entries.get(&slip.place).is_some_and(|kept| kept.etag == slip.etag);
+        if let Some(but) = slips.iter().position(|slip| !as_said(slip)) {
+            return Ok(Removed::None { but: Some(but) });
+        }
+        slips.iter().for_each(|slip| drop(inner.entries.remove(&slip.place)));
+        Ok(Removed::All)
     }
 }

@@ -73,6 +73,21 @@ pub struct Move {
 /// Moves of one call: an entity group transaction has up to 100 operations, and each move is two.
 pub const MOVES_MAX: usize = 50;
 
+/// Entries that are removed in one call: an entity group transaction has up to 100 operations.
+pub const REMOVED_AT_ONCE: usize = 100;
+
+/// What became of several entries that were to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// All are gone.
+    All,
+    /// None was removed, because one of them is gone already or was written anew.
+    None {
+        /// Which one, if that is known.
+        but: Option<usize>,
+    },
+}
+
 /// What to list: one shelf, one shard or all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
@@ -139,4 +154,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`InboxError`]; after `Unknown` it may be gone.
     async fn remove(&self, slip: &Slip) -> Result<(), InboxError>;
+
+    /// Removes entries of one shard, each with its own key and without a payload, at most [`REMOVED_AT_ONCE`]: all of
+    /// them, each on condition that it is as its slip says, or none.
+    ///
+    /// # Errors
+    /// [`InboxError`]; after `Unknown` they may be gone.
+    async fn remove_all(&self, slips: &[Slip]) -> Result<Removed, InboxError>;
 }

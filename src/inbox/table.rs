@@ -5,7 +5,7 @@
 //! select the entry's text only, so that payloads are not read with them.
 
 use super::error::InboxError;
-use super::store::{Cursor, Move, Page, Place, Range, Shelf, Slip, Store, Stored};
+use super::store::{Cursor, Move, Page, Place, Range, Removed, Shelf, Slip, Store, Stored};
 use crate::tables::entity::{BINARY_BYTES_MAX, TEXT_CHARS_MAX};
 use crate::tables::query::Continuation;
 use crate::tables::{EdmValue, Entity, Etag, Filter, Key, Op, Query, TableClient, TablesError, When};
@@ -165,6 +165,20 @@ impl Store for TableStore {
         };
         match removed {
             Ok(()) | Err(TablesError::NotFound { .. } | TablesError::Stale { .. }) => Ok(()),
+            Err(error) => Err(write_error(error)),
+        }
+    }
+
+    async fn remove_all(&self, slips: &[Slip]) -> Result<Removed, InboxError> {
+        let Some(first) = slips.first() else { return Ok(Removed::All) };
+        let partition = partition(first.place.shelf, first.place.shard)?;
+        let mut ops = Vec::with_capacity(slips.len());
+        for slip in slips {
+            ops.push(Op::Delete(partition.clone(), key(&slip.place.key)?, When::Is(version(slip)?)));
+        }
+        match self.table.transact(&partition, ops).await {
+            Ok(_) => Ok(Removed::All),
+            Err(TablesError::NotFound { index } | TablesError::Stale { index }) => Ok(Removed::None { but: index }),
             Err(error) => Err(write_error(error)),
         }
     }

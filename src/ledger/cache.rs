@@ -2,7 +2,7 @@
 //! row is only ever used with its ETag as condition, and an outcome never changes.
 
 use super::record::RowRecord;
-use super::store::Stored;
+use super::store::{Snapshot, Stored};
 use crate::domain::outcome::Outcome;
 use lru::LruCache;
 use std::num::NonZeroUsize;
@@ -11,16 +11,24 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Rows and outcomes remembered; an entry of a usual row is about 2 KiB, so at most some 20 MiB.
 const ROWS_MAX: NonZeroUsize = NonZeroUsize::new(4_096).expect("not zero");
 const OUTCOMES_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
+/// Reads whose claim is about to follow, and the largest payload of one, in bytes: at most 16 MiB.
+const SEEN_MAX: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
+const SEEN_BYTES_MAX: usize = 256 << 10;
 
 #[derive(Debug)]
 pub(super) struct Cache {
     rows: Mutex<LruCache<String, Stored<RowRecord>>>,
     outcomes: Mutex<LruCache<(String, String), (String, Outcome)>>,
+    seen: Mutex<LruCache<(String, String), Snapshot>>,
 }
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { rows: Mutex::new(LruCache::new(ROWS_MAX)), outcomes: Mutex::new(LruCache::new(OUTCOMES_MAX)) }
+        Self {
+            rows: Mutex::new(LruCache::new(ROWS_MAX)),
+            outcomes: Mutex::new(LruCache::new(OUTCOMES_MAX)),
+            seen: Mutex::new(LruCache::new(SEEN_MAX)),
+        }
     }
 }
 
@@ -36,6 +44,18 @@ impl Cache {
 
     pub(super) fn put_row(&self, partition: &str, row: Stored<RowRecord>) {
         lock(&self.rows).put(partition.to_owned(), row);
+    }
+
+    /// Takes what was read of a row and an event that is owed: used once, and only as a condition.
+    pub(super) fn take_seen(&self, partition: &str, event_key: &str) -> Option<Snapshot> {
+        lock(&self.seen).pop(&(partition.to_owned(), event_key.to_owned()))
+    }
+
+    pub(super) fn put_seen(&self, partition: &str, event_key: &str, snapshot: Snapshot) {
+        let payload = snapshot.event.as_ref().and_then(|event| event.record.payload.as_ref());
+        if payload.is_some_and(|payload| payload.len() <= SEEN_BYTES_MAX) {
+            lock(&self.seen).put((partition.to_owned(), event_key.to_owned()), snapshot);
+        }
     }
 
     pub(super) fn outcome(&self, partition: &str, event_key: &str) -> Option<(String, Outcome)> {

@@ -190,7 +190,8 @@ impl Ledger {
         let payload = serde_json::to_string(request.event).map_err(|error| LedgerError::Payload(error.to_string()))?;
         // a remembered row is claimed without reading, on condition that it is as we left it and the event is new
         let hint = self.cache.take_row(request.partition).filter(|row| row.record.lease.is_none());
-        let mut snapshot = hint.map(|row| Snapshot { row: Some(row), event: None });
+        let hint = hint.map(|row| Snapshot { row: Some(row), event: None });
+        let mut snapshot = self.cache.take_seen(request.partition, &key).or(hint);
         let mut first_sent: Option<Duration> = None;
         for _ in 0..ROUNDS_MAX {
             let current = match snapshot.take() {

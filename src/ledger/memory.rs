@@ -200,6 +200,14 @@ impl Expiring for MemoryStore {
         }
         Ok(())
     }
+
+    async fn row(&self, partition: &str) -> Result<Option<Stored<RowRecord>>, StoreError> {
+        self.lock().get(partition, ROW_KEY)
+    }
+
+    fn stored_name(&self, partition: &str) -> Result<String, StoreError> {
+        Ok(partition.to_owned())
+    }
 }
 
 fn expiry(key: &str, text: &str) -> Expiry {

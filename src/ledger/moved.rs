@@ -42,6 +42,7 @@ impl Ledger {
             return Ok(false);
         }
         next.state.moved = Some(home.to_owned());
+        next.state.let_go_ms = None;
         // a worker whose lease ran out must not take this record for its own
         next.lease = None;
         next.epoch = next.epoch.saturating_add(1);
@@ -49,6 +50,25 @@ impl Ledger {
         match self.store.commit(commit).await {
             Ok(_) => Ok(true),
             Err(StoreError::Conflict | StoreError::Unknown(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Notes that the row which a key's partition leads to has another key now, or none: the purge looks at such pointers when
+    /// they are old. What is noted is only a hint, so nothing depends on it. Two round trips.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; a pointer that was not noted stays for ever.
+    pub async fn note_let_go(&self, partition: &str, home: &str) -> Result<(), LedgerError> {
+        let Some(found) = self.row(partition).await? else { return Ok(()) };
+        if found.record.state.moved.as_deref() != Some(home) || self.is_held(&found.record) {
+            return Ok(());
+        }
+        let mut next = found.record.clone();
+        next.state.let_go_ms = Some(self.clock.now().timestamp_millis());
+        let commit = Commit { partition, row: (&next, Expect::unchanged(Some(&found))), event: None };
+        match self.store.commit(commit).await {
+            Ok(_) | Err(StoreError::Conflict | StoreError::Unknown(_)) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }

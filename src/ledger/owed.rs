@@ -30,12 +30,19 @@ pub enum Owed {
 
 impl Ledger {
     /// Makes sure that an event is stored with its payload, in the partition of its row. One round trip if it is new,
-    /// two if it was known. `arrival_ms` counts only if it is new.
+    /// two if it was known, none if this instance finished it a while ago. `arrival_ms` counts only if it is new.
     ///
     /// # Errors
     /// [`LedgerError`]: it may not be stored and must not be acknowledged. `TooLarge` in it means that it never can be.
     pub async fn owe(&self, partition: &str, event: &ChangeEvent, arrival_ms: i64) -> Result<Owed, LedgerError> {
         let (key, fresh) = (event_key(&event.id), self.fresh(event, arrival_ms)?);
+        if let Some((hash, outcome)) = self.cache.outcome(partition, &key) {
+            return Ok(if same_content(&hash, &fresh.hash) {
+                Owed::Known { phase: Phase::Done, outcome: Some(outcome) }
+            } else {
+                Owed::IdReused
+            });
+        }
         for _ in 0..ROUNDS_MAX {
             match self.store.put_event(partition, &key, &fresh, Expect::Absent).await {
                 Ok(_) => return Ok(Owed::New),
@@ -55,16 +62,19 @@ impl Ledger {
     }
 
     /// What is known of an event ([`EventRecord::event`] gives the event itself back). One round trip. Whoever works on
-    /// an inbox entry asks this first: it is also what makes this instance forget an outcome that was replayed since.
+    /// an inbox entry asks this first: it is also what makes this instance forget an outcome that was replayed since, and a
+    /// claim of the event that follows need not read again.
     ///
     /// # Errors
     /// [`LedgerError`].
     pub async fn event(&self, partition: &str, event_key: &str) -> Result<Option<EventRecord>, LedgerError> {
-        let found = self.store.read(partition, event_key).await?.event;
-        if found.as_ref().is_none_or(|found| !found.record.phase.is_ended()) {
+        let snapshot = self.store.read(partition, event_key).await?;
+        let found = snapshot.event.as_ref().map(|found| found.record.clone());
+        if found.as_ref().is_none_or(|found| !found.phase.is_ended()) {
             self.cache.forget_outcome(partition, event_key);
+            self.cache.put_seen(partition, event_key, snapshot);
         }
-        Ok(found.map(|found| found.record))
+        Ok(found)
     }
 
     /// Ends the record of an event that waited in a partition of its own, because its row was not known yet, with what

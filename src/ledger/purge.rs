@@ -7,6 +7,16 @@
 //!
 //! Works on keys as they are stored, so it needs to understand none.
 //!
+//! **Pointers of old key values** (partitions of keys that lead to the row which had the key). A pointer says whose the key
+//! is, so it goes only when that row has another key or none, and that for as long as tombstones are kept. When a row
+//! lets a key go, its pointer is marked with the time (`Ledger::note_let_go`); unmarked ones are never looked at, so rows
+//! that keep their keys cost nothing here. The mark is a hint: the row itself is read, after the pointer. Whoever takes the
+//! key, the row's former owner included, first leaves a new version of the pointer behind (`Ledger::point`) while its own
+//! row is leased. So either that came before the pointer was read, and then the row is leased, or unsure of its columns
+//! (`touched`), or has the key, or came to nothing; or it came after, and then the removal meets a conflict. Taking a key
+//! whose pointer has just gone is taking one that nobody ever had. Pointers from a row's GUID to a history that was begun
+//! by key are never marked: they are the row's name.
+//!
 //! # Decision (2026-11-21): the purge alone forgets
 //! *Context:* expired events of a row could also go in the transactions that finish later events of it. *Options:* that,
 //! beside the scan; the scan alone. *Choice:* the scan alone. A claim reads two records by key, and a warm one none at
@@ -15,7 +25,7 @@
 //! partition that grows so fast within `dedup_window` that reading it gets slow.
 
 use super::record::{EventRecord, Phase, RowRecord};
-use super::store::{Etag, StoreError};
+use super::store::{Etag, StoreError, Stored};
 use crate::clock::Clock;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -44,6 +54,11 @@ pub enum Expiry {
         /// When the delete arrived.
         deleted_ms: i64,
     },
+    /// A key value's pointer to a row that has another key, or none, since then (ms); whether that still holds, the row tells.
+    Pointer {
+        /// When that was noted.
+        let_go_ms: i64,
+    },
     /// Anything else stays.
     Never,
 }
@@ -62,6 +77,9 @@ impl Expiry {
     #[must_use]
     pub fn of_row(row: &RowRecord) -> Self {
         let free = row.lease.is_none() && row.state.touched.is_empty();
+        if let (Some(_), Some(let_go_ms)) = (&row.state.moved, row.state.let_go_ms) {
+            return if free && row.state.is_blank() { Self::Pointer { let_go_ms } } else { Self::Never };
+        }
         if let Some(deleted_ms) = row.state.unlinked_ms().filter(|_| free) {
             return Self::Row { deleted_ms };
         }
@@ -128,6 +146,18 @@ pub trait Expiring: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// `Conflict`: one has changed, none was removed.
     async fn remove(&self, partition: &str, records: &[(String, Etag)]) -> Result<(), StoreError>;
+
+    /// The row record of a partition, named as stored: one round trip.
+    ///
+    /// # Errors
+    /// [`StoreError`], never `Conflict`.
+    async fn row(&self, partition: &str) -> Result<Option<Stored<RowRecord>>, StoreError>;
+
+    /// How the name of a partition is stored.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`]: it cannot be.
+    fn stored_name(&self, partition: &str) -> Result<String, StoreError>;
 }
 
 /// How much to purge.
@@ -154,6 +184,8 @@ pub struct Purged {
     pub events: usize,
     /// Row records removed.
     pub rows: usize,
+    /// Pointers of key values removed.
+    pub pointers: usize,
     /// Transactions that met a change and removed nothing; the next round finds these again.
     pub conflicts: usize,
     /// Where the next purge begins.
@@ -166,6 +198,7 @@ struct Seen {
     partition: String,
     expired: Vec<(String, Etag)>,
     row: Option<(String, Etag)>,
+    pointer: Option<(String, Etag)>,
     /// Something stays that is not the row.
     stays: bool,
 }
@@ -233,20 +266,48 @@ fn note(request: &PurgeRequest, seen: &mut Seen, record: Scanned) {
         Expiry::Row { deleted_ms } if deleted_ms < request.rows_before_ms => {
             seen.row = Some((record.key, record.etag));
         }
-        Expiry::Event { .. } | Expiry::Flow { .. } | Expiry::Row { .. } | Expiry::Never => seen.stays = true,
+        Expiry::Pointer { let_go_ms } if let_go_ms < request.rows_before_ms => {
+            seen.pointer = Some((record.key, record.etag));
+        }
+        Expiry::Event { .. } | Expiry::Flow { .. } | Expiry::Row { .. } | Expiry::Pointer { .. } | Expiry::Never => {
+            seen.stays = true;
+        }
     }
 }
 
 /// Ends a partition that was seen from its first record to its last.
 async fn close(store: &dyn Expiring, mut seen: Seen, purged: &mut Purged) -> Result<(), StoreError> {
     remove(store, &mut seen, purged).await?;
-    let Some(row) = seen.row.filter(|_| !seen.stays) else { return Ok(()) };
-    match store.remove(&seen.partition, &[row]).await {
+    if seen.stays {
+        return Ok(());
+    }
+    let pointer = seen.pointer.take();
+    let is_pointer = pointer.is_some();
+    if is_pointer && !has_let_go(store, &seen.partition).await? {
+        return Ok(());
+    }
+    let Some(record) = seen.row.or(pointer) else { return Ok(()) };
+    match store.remove(&seen.partition, &[record]).await {
+        Ok(()) if is_pointer => purged.pointers += 1,
         Ok(()) => purged.rows += 1,
         Err(StoreError::Conflict) => purged.conflicts += 1,
         Err(error) => return Err(error),
     }
     Ok(())
+}
+
+/// Whether the row that a key value's partition leads to does not have that key, and nobody is about to give it to it.
+async fn has_let_go(store: &dyn Expiring, partition: &str) -> Result<bool, StoreError> {
+    let Some(pointer) = store.row(partition).await? else { return Ok(false) };
+    let Some(home) = pointer.record.state.moved else { return Ok(false) };
+    let Some(owner) = store.row(&store.stored_name(&home)?).await? else { return Ok(true) };
+    let RowRecord { state, lease, .. } = owner.record;
+    for key in [state.key, state.wanted].into_iter().flatten() {
+        if store.stored_name(&key)? == partition {
+            return Ok(false);
+        }
+    }
+    Ok(lease.is_none() && state.touched.is_empty())
 }
 
 /// Removes the expired events noted so far.

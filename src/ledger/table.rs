@@ -29,6 +29,7 @@ const PHASE: &str = "phase";
 const UPDATED: &str = "updated_ms";
 const DELETED: &str = "deleted_ms";
 const IDLE: &str = "idle_ms";
+const LET_GO: &str = "let_go_ms";
 const DONE: &str = "done";
 /// Pages of one read; a query over one partition ends long before.
 const PAGES_MAX: usize = 1_000;
@@ -176,7 +177,7 @@ impl Expiring for TableStore {
             ScanStart::At(partition) => Filter::all().partition_from(&stored_key(partition)?),
             ScanStart::After(partition) => Filter::all().partition_after(&stored_key(partition)?),
         };
-        let select = [PHASE, UPDATED, DELETED, IDLE].map(str::to_owned).to_vec();
+        let select = [PHASE, UPDATED, DELETED, IDLE, LET_GO].map(str::to_owned).to_vec();
         let query = Query { filter, select, top: Some(u32::try_from(top).unwrap_or(u32::MAX)) };
         let from = from.map(|(partition, row)| Continuation { partition: partition.clone(), row: row.clone() });
         let page = self.table.query(&query, from.as_ref()).await.map_err(read_error)?;
@@ -201,6 +202,16 @@ impl Expiring for TableStore {
         let ops = ops.collect::<Result<Vec<_>, StoreError>>()?;
         self.table.transact(&partition, ops).await.map(drop).map_err(write_error)
     }
+
+    async fn row(&self, partition: &str) -> Result<Option<Stored<RowRecord>>, StoreError> {
+        let partition = Key::new(partition).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let entity = self.table.get(&partition, &key(ROW_KEY)?).await.map_err(read_error)?;
+        entity.as_ref().map(stored).transpose()
+    }
+
+    fn stored_name(&self, partition: &str) -> Result<String, StoreError> {
+        Ok(partition_key(partition)?.as_str().to_owned())
+    }
 }
 
 fn expiry(entity: &Entity) -> Expiry {
@@ -210,6 +221,9 @@ fn expiry(entity: &Entity) -> Expiry {
     }
     if let Some(idle_ms) = entity.integer(IDLE).filter(|_| row == FLOW_KEY) {
         return Expiry::Flow { idle_ms };
+    }
+    if let Some(let_go_ms) = entity.integer(LET_GO).filter(|_| row == ROW_KEY) {
+        return Expiry::Pointer { let_go_ms };
     }
     match (entity.text(PHASE), entity.integer(UPDATED)) {
         (Some(DONE), Some(done_ms)) if row.starts_with("event:") => Expiry::Event { done_ms },
@@ -264,6 +278,7 @@ fn row_entity(partition: &Key, record: &RowRecord) -> Result<Entity, StoreError>
     let entity = entity(partition, ROW_KEY, record)?.with("epoch", i64::try_from(record.epoch).unwrap_or(i64::MAX));
     let entity = match Expiry::of_row(record) {
         Expiry::Row { deleted_ms } => entity.with(DELETED, deleted_ms),
+        Expiry::Pointer { let_go_ms } => entity.with(LET_GO, let_go_ms),
         Expiry::Event { .. } | Expiry::Flow { .. } | Expiry::Never => entity,
     };
     Ok(match record.lease {

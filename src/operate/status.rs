@@ -23,6 +23,8 @@ pub struct Status {
     pub breaker: Sides<BreakerStatus>,
     /// Calls under way, of this instance.
     pub concurrency: Sides<Concurrency>,
+    /// Calls that may be repeated, of this instance.
+    pub retries: Sides<Retries>,
     /// Events that wait in the inbox, due or not. One that was moved at this moment may be counted twice.
     pub owed: usize,
     /// Those of them that are due.
@@ -88,6 +90,15 @@ pub struct Concurrency {
     pub max: u32,
 }
 
+/// How many calls may be repeated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Retries {
+    /// Now. Each call adds a fifth, each second one.
+    pub left: u32,
+    /// What can be saved up.
+    pub max: u32,
+}
+
 /// Looks.
 ///
 /// # Errors
@@ -114,6 +125,7 @@ pub async fn status(engine: &Engine) -> Result<Status, InboxError> {
         gate: sides(engine, gate),
         breaker: sides(engine, breaker),
         concurrency: sides(engine, concurrency),
+        retries: sides(engine, retries),
         owed: counts.owed,
         due: counts.due,
         oldest: counts.oldest_ms.map(time),
@@ -143,6 +155,11 @@ fn gate(environment: &Environment) -> GateStatus {
 fn breaker(environment: &Environment) -> BreakerStatus {
     let view = environment.gate.view();
     BreakerStatus { state: view.breaker, shut_for_s: view.breaker_for.unwrap_or_default().as_secs_f64() }
+}
+
+fn retries(environment: &Environment) -> Retries {
+    let view = environment.gate.view();
+    Retries { left: view.retries, max: view.retries_max }
 }
 
 fn concurrency(environment: &Environment) -> Concurrency {

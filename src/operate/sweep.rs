@@ -8,34 +8,40 @@
 //! then named in a message, so that the work scales with the instances that listen. An entry whose messages came to
 //! nothing twice is worked on here, and so is everything else while Service Bus cannot be reached: what is owed must not
 //! depend on the queue. A row with much to do is worked on here as well, since its events go one after the other anyway.
+//! No more is out at once than is worked off in a while ([`pace`]).
+//!
+//! **No place, no touch.** An entry is only touched by who has a place at the target: while that asks for a pause, is away or has
+//! enough to do, entries stay as they are and cost nothing. Entries of events that are done go many at a time.
 //!
 //! **Fair.** What is worked on here is chosen among the oldest 5 000 entries of a shard: tables take turns, then rows, and
 //! neither gets more than its share at once ([`turns`]). What failed is moved away, for longer each time, until it is
 //! parked, and the rest of its row waits: poisoned entries do not stand before the others.
 
+mod handing;
 mod old;
+mod pace;
 mod standing;
 mod turns;
 mod work;
 
-use super::handover;
 use crate::chance;
 use crate::clock::Clock;
 use crate::domain::mapping::Limits;
 use crate::inbox::entry::SHARDS;
-use crate::inbox::{Entry, HandedOver, Inbox, InboxError, Slip};
+use crate::inbox::{Entry, Inbox, InboxError, Slip};
 use crate::ledger::purge::Expiring;
 use crate::ledger::system::{Leased, System};
-use crate::servicebus::{Sender, ServiceBusError};
+use crate::servicebus::Sender;
 use crate::sync::HandleEvent;
 use crate::sync::engine::Engine;
 use futures_util::{StreamExt, stream};
+use handing::Paces;
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use turns::{Choice, Row, Share, all_rows};
+use turns::{Choice, Row, Share};
 
 /// Entries of the first look. If there are more, each shard looks by itself.
 const LOOK_ENTRIES: usize = 256;
@@ -49,12 +55,6 @@ const PAGES_MAX: usize = 5;
 const SHARE: Share = Share { of_row: 32, of_table: 256, of_all: 1_024 };
 /// Events worked on side by side; the gate before the target narrows it further.
 const EVENTS_AT_ONCE: usize = 32;
-/// Entries moved and sent together: what one request to Service Bus carries.
-const HANDED_AT_ONCE: usize = 100;
-/// Longest time that an entry that was handed over is left alone, however long leases are.
-const HANDED_FOR_MAX: Duration = Duration::from_secs(300);
-/// Hand-overs of an entry that may come to nothing before the sweep works on it itself.
-const HANDED_MAX: u32 = 2;
 /// Longest sweep: the timer ticks every minute.
 const BUDGET: Duration = Duration::from_secs(45);
 
@@ -75,6 +75,8 @@ pub struct Swept {
     pub failed: usize,
     /// Those of them that could not even be moved.
     pub stuck: usize,
+    /// Entries that were left as they are, because there was no place at the target for them.
+    pub left: usize,
     /// Records purged.
     pub purged: usize,
 }
@@ -95,6 +97,7 @@ impl AddAssign for Swept {
         self.paused += other.paused;
         self.failed += other.failed;
         self.stuck += other.stuck;
+        self.left += other.left;
         self.purged += other.purged;
     }
 }
@@ -120,7 +123,10 @@ pub struct SweepParts {
 
 /// Sweeps.
 #[derive(Debug)]
-pub struct Sweeper(SweepParts);
+pub struct Sweeper {
+    parts: SweepParts,
+    paces: Paces,
+}
 
 /// One sweep, as all its shards see it.
 struct Run<'a> {
@@ -138,7 +144,7 @@ impl Sweeper {
     #[must_use]
     pub fn new(engine: Arc<Engine>, system: System, records: Arc<dyn Expiring>) -> Self {
         let parts = engine.parts();
-        Self(SweepParts {
+        Self::of(SweepParts {
             inbox: parts.inbox.clone(),
             limits: parts.mapping.limits.clone(),
             clock: Arc::clone(&parts.clock),
@@ -152,13 +158,13 @@ impl Sweeper {
     /// A sweeper of these parts.
     #[must_use]
     pub fn of(parts: SweepParts) -> Self {
-        Self(parts)
+        Self { parts, paces: Paces::default() }
     }
 
     /// The same sweeper, handing what is due to this queue.
     #[must_use]
     pub fn handing_over(self, queue: Sender) -> Self {
-        Self(SweepParts { queue: Some(queue), ..self.0 })
+        Self::of(SweepParts { queue: Some(queue), ..self.parts })
     }
 
     /// One sweep, at most 45 s and what was begun by then.
@@ -166,11 +172,11 @@ impl Sweeper {
     /// # Errors
     /// A text, when the inbox cannot be read at all. What fails for one entry is counted, and the entry stays due.
     pub async fn sweep(&self, invocation: &str) -> Result<Swept, String> {
-        let Some(inbox) = &self.0.inbox else { return Ok(Swept::default()) };
+        let Some(inbox) = &self.parts.inbox else { return Ok(Swept::default()) };
         let run = Run {
             inbox,
             invocation,
-            deadline: self.0.clock.monotonic().saturating_add(BUDGET),
+            deadline: self.parts.clock.monotonic().saturating_add(BUDGET),
             places: AtomicUsize::new(1),
             queue_is_away: AtomicBool::new(false),
         };
@@ -189,15 +195,20 @@ impl Sweeper {
             if due.is_empty() {
                 break;
             }
+            // nothing is touched while nobody could work on it: the target asks for a pause, or is away
+            if self.parts.engine.reserve(self.left(&run)).await.is_err() {
+                swept.left += due.len();
+                break;
+            }
             let pass = self.pass(&run, now_ms, due).await;
             swept += pass;
             // no progress: the rest waits for the next tick
-            if !pass.got_on() || self.is_over(&run) {
+            if !pass.got_on() || pass.left > 0 || self.is_over(&run) {
                 break;
             }
         }
         if !self.is_over(&run) {
-            match self.0.engine.look_after_placeholders().await {
+            match self.parts.engine.look_after_placeholders().await {
                 Ok(0) => {}
                 Ok(waiting) => {
                     tracing::warn!(waiting, "placeholders still wait for their rows; `placeholders` lists them")
@@ -205,7 +216,7 @@ impl Sweeper {
                 Err(error) => tracing::warn!(%error, "placeholders were not looked at"),
             }
             match self.purge(run.deadline).await {
-                Ok(purged) => swept.purged = purged.events + purged.rows,
+                Ok(purged) => swept.purged = purged.events + purged.rows + purged.pointers,
                 Err(error) => tracing::warn!(error, "the purge did not get on"),
             }
         }
@@ -214,11 +225,15 @@ impl Sweeper {
     }
 
     fn now_ms(&self) -> i64 {
-        self.0.clock.now().timestamp_millis()
+        self.parts.clock.now().timestamp_millis()
     }
 
     fn is_over(&self, run: &Run<'_>) -> bool {
-        self.0.clock.monotonic() >= run.deadline
+        self.left(run).is_zero()
+    }
+
+    fn left(&self, run: &Run<'_>) -> Duration {
+        run.deadline.saturating_sub(self.parts.clock.monotonic())
     }
 
     /// Goes once through every shard that has something due. `due` is the first look: all there is, or a part of each.
@@ -228,6 +243,7 @@ impl Sweeper {
         for (slip, entry) in due {
             shards.entry(entry.shard()).or_default().push((slip, entry));
         }
+        run.places.store((EVENTS_AT_ONCE / shards.len().max(1)).max(1), Ordering::Relaxed);
         let shards =
             shards.into_iter().map(|(shard, entries)| self.shard(run, now_ms, shard, is_all.then_some(entries)));
         let mut swept = Swept::default();
@@ -242,8 +258,8 @@ impl Sweeper {
     async fn shard(&self, run: &Run<'_>, now_ms: i64, shard: u8, all: Option<Vec<(Slip, Entry)>>) -> Swept {
         let mut swept = Swept::default();
         // as long as a row's: a sweep that died keeps a shard from the others no longer than its rows
-        let lease = self.0.limits.lease;
-        let held = match self.0.system.lease(&format!("sweep:{shard}"), chance::token(), lease).await {
+        let lease = self.parts.limits.lease;
+        let held = match self.parts.system.lease(&format!("sweep:{shard}"), chance::token(), lease).await {
             Ok(Leased::Held(held)) => held,
             Ok(Leased::Busy { .. }) => return swept,
             Err(error) => {
@@ -270,12 +286,13 @@ impl Sweeper {
                 }
             };
             let round = self.rows(run, rows).await;
+            run.inbox.settle_now(shard).await;
             swept += round;
-            if is_all || round.stuck > 0 {
+            if is_all || round.stuck + round.left > 0 {
                 break;
             }
         }
-        if let Err(error) = self.0.system.release(held).await {
+        if let Err(error) = self.parts.system.release(held).await {
             tracing::debug!(%error, shard, "the shard's lease runs out by itself");
         }
         swept
@@ -291,9 +308,13 @@ impl Sweeper {
         behind: &mut Option<Slip>,
     ) -> Result<(Vec<Row>, bool), InboxError> {
         let mut choice = Choice::new(SHARE);
-        if self.0.queue.is_some() && !run.queue_is_away.load(Ordering::Relaxed) {
-            let window = run.inbox.due_in(shard, now_ms, WINDOW_ENTRIES, behind.as_ref()).await?;
-            let is_last = window.len() < WINDOW_ENTRIES;
+        if self.parts.queue.is_some() && !run.queue_is_away.load(Ordering::Relaxed) {
+            let room = self.room(run, shard).await?.min(WINDOW_ENTRIES);
+            if room == 0 {
+                return Ok((Vec::new(), true));
+            }
+            let window = run.inbox.due_in(shard, now_ms, room, behind.as_ref()).await?;
+            let is_last = window.len() < room;
             *behind = window.last().map(|(slip, _)| slip.clone());
             window.into_iter().for_each(|(slip, entry)| choice.offer(slip, entry));
             return Ok((choice.rows(), is_last));
@@ -315,23 +336,11 @@ impl Sweeper {
     /// Rows of one shard: handed over, or worked on.
     async fn rows(&self, run: &Run<'_>, rows: Vec<Row>) -> Swept {
         let (mut swept, rows) = self.without_paused(rows).await;
-        let Some(queue) = &self.0.queue else {
+        let Some(queue) = &self.parts.queue else {
             swept += self.work(run, rows).await;
             return swept;
         };
-        let stays = |row: &Row| row.cut || row.entries.iter().any(|(_, entry)| entry.handed >= HANDED_MAX);
-        let (mut own, others): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(stays);
-        let others: Vec<(Slip, Entry)> = others.into_iter().flat_map(|row| row.entries).collect();
-        for some in others.chunks(HANDED_AT_ONCE) {
-            if run.queue_is_away.load(Ordering::Relaxed) {
-                own.extend(all_rows(some.to_vec()));
-            } else if !self.is_over(run) {
-                let (handed, rest) = self.hand_over(run, queue, some).await;
-                swept += handed;
-                own.extend(all_rows(rest));
-            }
-        }
-        swept += self.work(run, own).await;
+        swept += self.hand_over_rows(run, queue, rows).await;
         swept
     }
 
@@ -340,7 +349,7 @@ impl Sweeper {
         let looked_at = rows.into_iter().map(|row| async move {
             let (mut swept, mut rest) = (Swept::default(), Row { cut: row.cut, ..Row::default() });
             for (slip, entry) in row.entries {
-                match self.0.engine.put_off_if_paused(&slip, &entry).await {
+                match self.parts.engine.put_off_if_paused(&slip, &entry).await {
                     Ok(false) => rest.entries.push((slip, entry)),
                     Ok(true) => swept.paused += 1,
                     Err(error) => {
@@ -360,41 +369,6 @@ impl Sweeper {
         }
         (swept, rows)
     }
-
-    /// Moves entries out of the way and sends a message for each; gives back those that have none for sure, to be worked on here.
-    async fn hand_over(&self, run: &Run<'_>, queue: &Sender, some: &[(Slip, Entry)]) -> (Swept, Vec<(Slip, Entry)>) {
-        let until_ms = self.now_ms().saturating_add(millis(handed_for(&self.0.limits)));
-        let HandedOver { mut moved, failed, left } = run.inbox.hand_over(some, until_ms).await;
-        let mut swept = Swept::default();
-        if let Some(error) = failed {
-            tracing::warn!(%error, "entries could not be moved to be handed over");
-            swept.failed = some.len().saturating_sub(moved.len() + left.len());
-        }
-        let entries: Vec<Entry> = moved.iter().map(|(_, entry)| entry.clone()).collect();
-        let Err(partly) = handover::send(queue, &entries).await else {
-            swept.handed = entries.len();
-            return (swept, left);
-        };
-        run.queue_is_away.store(true, Ordering::Relaxed);
-        tracing::warn!(error = %partly, "entries could not be handed over");
-        swept.handed = partly.sent.min(moved.len());
-        let rest = moved.split_off(swept.handed);
-        if matches!(partly.error, ServiceBusError::Unknown { .. }) {
-            // their messages may be on their way: they are left alone as if they were
-            swept.failed += rest.len();
-            return (swept, left);
-        }
-        (swept, rest.into_iter().chain(left).collect())
-    }
-}
-
-/// How long an entry that was handed over is left alone: a lease, skew included. Whoever gets its message settles, defers or
-/// puts it off, so this only matters when nobody gets it (the sweep died before it sent it, it is lost, nobody listens) or
-/// who got it died. Then the row may be claimed until the lease ends, and whoever came earlier would find it busy. The work on
-/// a message takes less than a lease (`config` checks that). A message that waits longer finds nothing under its name, which
-/// costs a look, and the second one that is sent meanwhile does the work, or the sweep after [`HANDED_MAX`] of them.
-fn handed_for(limits: &Limits) -> Duration {
-    limits.lease.saturating_add(limits.clock_skew).min(HANDED_FOR_MAX)
 }
 
 fn millis(duration: Duration) -> i64 {

@@ -6,7 +6,7 @@
 //! travels through the ledger, which is not the gate's business either.
 
 use super::governor::breaker::{Breaker, State as BreakerState};
-use super::governor::budget::RetryBudget;
+use super::governor::budget::{LEFT_MAX, RetryBudget};
 use super::governor::concurrency::{Concurrency, Ended};
 use super::governor::notice::{Exchange, Found};
 use super::governor::seen::Seen;
@@ -79,6 +79,10 @@ pub struct GateView {
     pub limit: u32,
     /// What that can grow to: `max_in_flight`, or less if the environment advises so.
     pub limit_max: u32,
+    /// Calls that may be repeated now.
+    pub retries: u32,
+    /// What can be saved up of that.
+    pub retries_max: u32,
 }
 
 impl Gate {
@@ -156,6 +160,8 @@ impl Gate {
             in_flight: state.in_flight,
             limit: state.concurrency.limit(),
             limit_max: state.concurrency.cap(),
+            retries: state.budget.left(now),
+            retries_max: LEFT_MAX,
         }
     }
 
@@ -251,10 +257,11 @@ impl Gate {
         self.0.breaker_moved(&mut state, before);
         let now_limit = state.concurrency.limit();
         drop(state);
-        if now_limit != limit {
-            tracing::debug!(environment = self.0.environment, limit = now_limit, before = limit, "concurrency");
-        }
-        if now_limit > limit {
+        let environment = &self.0.environment;
+        if now_limit < limit {
+            tracing::info!(environment, limit = now_limit, before = limit, "concurrency");
+        } else if now_limit > limit {
+            tracing::debug!(environment, limit = now_limit, before = limit, "concurrency");
             self.0.freed.notify_one();
         }
     }
@@ -264,7 +271,15 @@ impl Gate {
     /// # Errors
     /// How long until it may.
     pub fn repeat(&self) -> Result<(), Duration> {
-        self.0.state().budget.repeat(self.0.clock.monotonic())
+        let now = self.0.clock.monotonic();
+        let mut state = self.0.state();
+        let left = state.budget.left(now);
+        let repeated = state.budget.repeat(now);
+        drop(state);
+        if left == 1 && repeated.is_ok() {
+            tracing::info!(environment = self.0.environment, state = "spent", "retry budget");
+        }
+        repeated
     }
 
     /// Whether other instances should hear of something.

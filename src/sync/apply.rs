@@ -1,31 +1,29 @@
 //! One claimed job: claim, merge, apply, finish.
 
 use super::claiming::Acquire;
-use super::compared::{differs_now, is_absence, is_decided, presence};
+use super::compared::is_absence;
 use super::delete;
 use super::engine::Engine;
 use super::failure::Failure;
-use super::fuse::Fused;
 use super::job::Job;
-use super::keep::Track;
+use super::keep::{Track, words};
 use super::keys;
 use super::links;
 use super::lookups::Sources;
 use super::parents::Changed;
+use super::vanished;
 use super::witness::is_signal;
 use super::work::Work;
 use super::write::{RowToWrite, write};
 use crate::dataverse::client::Call;
 use crate::domain::delivery::{Channel, Delivery};
 use crate::domain::event::ChangeEvent;
-use crate::domain::mapping::Deletes;
 use crate::domain::merge::{Change, Done, Plan, advance, plan};
 use crate::domain::outcome::{Applied, Outcome};
 use crate::domain::row::RowState;
 use crate::domain::value::{RowRef, Value};
 use crate::domain::version::Version;
 use crate::ledger::claim::Finished;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,8 +58,8 @@ impl Engine {
         if !track.whole {
             track.partition = Some(partition.to_owned());
         }
-        self.way_is_open(delivery, deadline).await?;
-        let _turn = self.locks.turn(partition, parts.clock.as_ref(), deadline).await?;
+        self.way_is_open(delivery, deadline, track).await?;
+        let (_turn, mut reserved) = self.turn_and_place(partition, delivery, deadline, track).await?;
         // a link says all there is to say about it
         let signal = job.link.is_none() && (is_signal(job.table, job.event) || is_absence(job.event));
         let touches = |state: &RowState, arrival_ms: i64| {
@@ -79,7 +77,7 @@ impl Engine {
             _ => limits.duplicate_wait,
         };
         let acquire = Acquire { ledger: &parts.ledger, clock, limits, deadline, duplicate_wait };
-        let claim = acquire.claim(partition, job.event, delivery.arrival_ms, &touches);
+        let claim = acquire.claim_with(&mut reserved, partition, job.event, delivery.arrival_ms, &touches);
         let (claim, beside) =
             futures_util::future::join(claim, self.owe_beside(job.event, track, delivery, deadline)).await;
         if let Ok(Some(slip)) = &beside {
@@ -89,6 +87,7 @@ impl Engine {
             Ok(claim) => claim,
             Err(before) => return Ok(Outcome::Duplicate(words(&before))),
         };
+        let key_before = claim.state.key.clone();
         let mut work = Work {
             claim: &mut claim,
             ledger: &parts.ledger,
@@ -98,6 +97,7 @@ impl Engine {
             limits,
             deadline,
             patient: self.is_patient(delivery),
+            reserved,
             traces: Call {
                 correlation: job.event.origin.correlation.clone(),
                 traceparent: delivery.traceparent.clone(),
@@ -105,6 +105,7 @@ impl Engine {
             },
             sent: false,
             unsettled_until: None,
+            vanished: false,
             requests: 0,
         };
         if let Err(failure) = beside {
@@ -121,11 +122,19 @@ impl Engine {
                 applied => applied,
             }
         };
+        let applied = match applied {
+            Err(Failure::Vanished) => self.apply_anew(job, &mut work).await,
+            applied => applied,
+        };
         let failure = match applied {
             Ok((state, outcome)) => match work.settled().await {
                 Ok(()) => {
+                    let key = state.key.clone();
                     return match parts.ledger.finish(work.claim, state, &outcome).await? {
-                        Finished::Done => Ok(outcome),
+                        Finished::Done => {
+                            keys::note_let_go(&parts.ledger, partition, key_before, key.as_deref()).await;
+                            Ok(outcome)
+                        }
                         Finished::Overtaken => Err(Failure::Overtaken),
                     };
                 }
@@ -134,39 +143,6 @@ impl Engine {
             Err(failure) => failure,
         };
         self.leave(job, delivery, track, work, failure).await
-    }
-
-    /// Applies the row as the source has it now.
-    async fn apply_from_source(&self, job: &Job<'_>, work: &mut Work<'_>) -> Result<(RowState, Outcome), Failure> {
-        let state = work.claim.state_before();
-        let Some((event, hidden)) = self.ask_source(job, work).await? else {
-            if is_absence(job.event) {
-                return self.apply_absence(job, &state, work).await;
-            }
-            // gone at the source: its delete is an event of its own
-            let version = version(&state, job.event, work.claim.arrival_ms);
-            let done = Done::Stale { ties: &BTreeSet::new() };
-            return Ok((advance(&state, &version, &done, &job.groups), Outcome::Stale));
-        };
-        if is_absence(job.event) {
-            // the source has the row: there is nothing to delete
-            return Ok((state, Outcome::Stale));
-        }
-        let event = if job.differs.is_some() { presence(event, job.event, &state) } else { event };
-        let seen = match self.job(&event, job.table, Arc::clone(&job.schema))? {
-            Ok(seen) if seen.partition == job.partition => {
-                let differs = differs_now(job, &seen);
-                Job { witness: true, differs, ..seen }
-            }
-            Ok(_) => return Err(Failure::never("identity_changed: the source's row has another key now")),
-            Err(ignored) => return Ok((work.claim.state_before(), Outcome::Ignored(ignored))),
-        };
-        let columns: BTreeSet<String> = seen.mapped.columns.keys().cloned().collect();
-        if !columns.is_subset(&work.claim.state.touched) {
-            work.touch(&columns).await?;
-        }
-        let applied = self.apply(&seen, work).await?;
-        self.apply_hidden(job, &hidden, applied, work).await
     }
 
     /// Ends work without an outcome. The event is kept first (R9); then the row is given back, unless an unanswered request
@@ -198,6 +174,7 @@ impl Engine {
             | Failure::Moved { .. }
             | Failure::NamesChanged
             | Failure::AskSource { .. }
+            | Failure::Vanished
             | Failure::TooLarge { .. }
             | Failure::Ledger { .. } => {}
             Failure::Never { reason } => self.note_parking(job.event, track, delivery, reason).await?,
@@ -233,21 +210,27 @@ impl Engine {
 
     /// Does what the merge says, and says what the row is then.
     pub(super) async fn apply(&self, job: &Job<'_>, work: &mut Work<'_>) -> Result<(RowState, Outcome), Failure> {
-        let state = if work.sent { work.claim.state.clone() } else { work.claim.state_before() };
+        let mut state = if work.sent { work.claim.state.clone() } else { work.claim.state_before() };
         if let Some(event) = self.looked_again(job, &state, work).await? {
             return match self.job(&event, job.table, Arc::clone(&job.schema))? {
                 Ok(missing) => Box::pin(self.apply(&Job { witness: job.witness, ..missing }, work)).await,
                 Err(ignored) => Ok((state, Outcome::Ignored(ignored))),
             };
         }
+        if work.vanished {
+            state.exists = false;
+            state.target = state.target.filter(|_| matches!(job.row, RowRef::Id(_)));
+        }
+        let renamed = self.renamed(job, &state, work).await?;
         let version = version(&state, job.event, work.claim.arrival_ms);
         let sources = Sources { source: self.parts.source.as_ref(), mapping: &self.parts.mapping, known: &self.known };
         let mut row = RowToWrite {
             table: job.table,
             schema: &job.schema,
             row: &job.row,
-            known_id: job.seen().or(state.target),
-            exists: if job.differs.is_some() { job.was_there() } else { state.exists },
+            known_id: job.seen().or(renamed).or(state.target),
+            exists: !work.vanished
+                && if job.differs.is_some() { job.was_there() || renamed.is_some() } else { state.exists },
             tag: &self.parts.tag,
             may_create: true,
             at: version.at,
@@ -310,6 +293,9 @@ impl Engine {
                 written.digest.clear();
             }
         }
+        if let (true, Done::Written(columns)) = (work.vanished, &done) {
+            vanished::forget(&mut next, columns);
+        }
         if applied.is_some() {
             next.placeholder_ms = None;
         }
@@ -333,31 +319,6 @@ impl Engine {
 }
 
 impl Engine {
-    /// Deletes the row, or sets it inactive: as far as the fuse allows.
-    async fn remove(
-        &self,
-        job: &Job<'_>,
-        work: &mut Work<'_>,
-        row: &mut RowToWrite<'_>,
-        sources: &Sources<'_>,
-    ) -> Result<Applied, Failure> {
-        let fused = Fused { mapping: &self.parts.mapping, system: self.parts.system.as_ref(), table: job.table };
-        if !work.claim.is_replay() && !is_decided(job.event) {
-            self.fuse.pass(&fused, work.clock).await?;
-        }
-        let removed = match job.table.deletes {
-            Deletes::Deactivate => {
-                row.may_create = false;
-                delete::deactivate(work, row, sources).await
-            }
-            Deletes::Delete | Deletes::Ignore => delete::delete(work, row).await,
-        };
-        if !matches!(removed, Ok(true)) {
-            self.fuse.return_one(&job.table.target);
-        }
-        Ok(if removed? && job.table.deletes == Deletes::Deactivate { Applied::Deactivated } else { Applied::Deleted })
-    }
-
     /// Whether only the source knows what to write; without a source the plan stands (ties: arrival decides).
     fn witness_wanted(&self, job: &Job<'_>, plan: &Plan) -> Option<&'static str> {
         if job.witness || job.asked || self.parts.source.is_none() || job.link.is_some() {
@@ -394,13 +355,5 @@ fn change<'a>(version: &'a Version, job: &'a Job<'_>) -> Change<'a> {
         image: &job.mapped.image,
         witness: job.witness,
         differs: job.differs.as_ref(),
-    }
-}
-
-/// `applied: created`, for the detail of a duplicate.
-pub(super) fn words(outcome: &Outcome) -> String {
-    match outcome.detail() {
-        "" => outcome.name().to_owned(),
-        detail => format!("{}: {detail}", outcome.name()),
     }
 }

@@ -14,8 +14,10 @@ use crate::domain::delivery::{Channel, Delivery, NotHandled, Report, Unfinished}
 use crate::domain::mapping::Limits;
 use crate::domain::outcome::Outcome;
 use crate::inbox::{Entry, Inbox, InboxError, Name, Slip};
+use crate::outbound::gate::Permit;
 use chrono::DateTime;
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// First and longest pause after an entry could not be worked on. It doubles each time.
@@ -64,6 +66,38 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// One of those that are coming back at the moment.
+struct Coming<'a>(&'a AtomicUsize);
+
+impl<'a> Coming<'a> {
+    fn one_more(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+
+    fn was_last(self) -> bool {
+        self.0.load(Ordering::Relaxed) == 1
+    }
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn told(partition: &str, event_key: &str, outcome: Outcome) -> Report {
+    let event_id = event_key.strip_prefix("event:").unwrap_or(event_key).to_owned();
+    let row = partition.rsplit(':').next().unwrap_or_default().to_owned();
+    Report { outcome, event_id, table: String::new(), row }
+}
+
+/// The report on an entry that was not even looked at.
+fn left_alone(name: &Name, why: &str) -> Report {
+    let retry_at = DateTime::from_timestamp_millis(name.due_ms).unwrap_or_default();
+    told(&name.partition, &name.event_key, Outcome::Deferred { retry_at, reason: why.to_owned() })
+}
+
 fn unfinished(reason: String) -> NotHandled {
     Unfinished { reason, retry_after: Duration::from_secs(1) }.into()
 }
@@ -76,11 +110,26 @@ impl Engine {
     /// [`NotHandled::Unfinished`]: the entry, if it is there, is where it was.
     pub(super) async fn come_back_to(&self, name: &Name, invocation: &str) -> Result<Option<Report>, NotHandled> {
         let Some(inbox) = &self.parts.inbox else { return Ok(None) };
+        let coming = Coming::one_more(&self.coming);
+        let ended = self.come_back_in(inbox, name, invocation).await;
+        if coming.was_last() {
+            // nobody is left with whose entry it could go
+            inbox.settle_all().await;
+        }
+        ended
+    }
+
+    async fn come_back_in(&self, inbox: &Inbox, name: &Name, invocation: &str) -> Result<Option<Report>, NotHandled> {
         let (clock, limits) = (&self.parts.clock, &self.parts.mapping.limits);
         let deadline = clock.monotonic().saturating_add(limits.queue_deadline);
+        let place = match self.place(limits.queue_deadline).await {
+            Ok(place) => place,
+            // nothing is read and nothing is written: the entry, if it is there, is due again at its time
+            Err(refusal) => return Ok(Some(left_alone(name, &refusal.to_string()))),
+        };
         let found = patiently(clock.as_ref(), deadline, || inbox.named(name)).await;
         let Some((slip, entry)) = found.map_err(|error| unfinished(error.to_string()))? else { return Ok(None) };
-        let error = match self.resume(&slip, &entry, invocation).await {
+        let error = match self.resume(&slip, &entry, Some(place), invocation).await {
             Ok(ended) => return Ok(ended),
             Err(error) => error,
         };
@@ -101,17 +150,22 @@ impl Engine {
                 return Err(error);
             }
         };
-        let event_id = entry.event_key.strip_prefix("event:").unwrap_or(&entry.event_key).to_owned();
-        let row = entry.partition.rsplit(':').next().unwrap_or_default().to_owned();
-        Ok(Some(Report { outcome, event_id, table: entry.table, row }))
+        Ok(Some(Report { table: entry.table, ..told(&entry.partition, &entry.event_key, outcome) }))
     }
 
     /// Works on an inbox entry that is due: the event is taken from the ledger and handled like any other; the entry is
-    /// removed when the event has ended, and moved when it is deferred again. `None`: it had ended before.
+    /// removed when the event has ended ([`Inbox::settle_now`] does it at once), and moved when it is deferred again. `place`:
+    /// a place at the target that was taken for it. `None`: it had ended before.
     ///
     /// # Errors
     /// [`NotHandled::Unfinished`]: the entry is still there and due.
-    pub async fn resume(&self, slip: &Slip, entry: &Entry, invocation: &str) -> Result<Option<Report>, NotHandled> {
+    pub async fn resume(
+        &self,
+        slip: &Slip,
+        entry: &Entry,
+        place: Option<Permit>,
+        invocation: &str,
+    ) -> Result<Option<Report>, NotHandled> {
         let Some(inbox) = &self.parts.inbox else { return Err(unfinished("there is no inbox".to_owned())) };
         let found = self.parts.ledger.event(&entry.partition, &entry.event_key).await;
         let record = found.map_err(|error| unfinished(error.to_string()))?;
@@ -122,7 +176,7 @@ impl Engine {
             _ => None,
         };
         let (Some(record), Some(event)) = (record, event) else {
-            inbox.settle(slip).await.map_err(|error| unfinished(error.to_string()))?;
+            inbox.settle_soon(slip, self.parts.clock.monotonic()).await;
             return Ok(None);
         };
         let delivery = Delivery {
@@ -132,12 +186,17 @@ impl Engine {
             invocation: invocation.to_owned(),
             traceparent: None,
         };
-        let mut track = Track { slip: Some((slip.clone(), entry.clone())), ..Track::default() };
+        let mut track = Track {
+            slip: Some((slip.clone(), entry.clone())),
+            stored_in: Some(entry.partition.clone()),
+            place,
+            ..Track::default()
+        };
         let report = match self.work(event, &delivery, &mut track).await {
             Ok(report) => report,
             // parked beside the event that has the id: nothing is owed under this entry any more
             Err(NotHandled::IdReused { stored: true, .. }) => {
-                inbox.settle(slip).await.map_err(|error| unfinished(error.to_string()))?;
+                inbox.settle_soon(slip, self.parts.clock.monotonic()).await;
                 return Ok(None);
             }
             Err(error) => return Err(error),
@@ -153,7 +212,7 @@ impl Engine {
             ended.map_err(|error| unfinished(error.to_string()))?;
         }
         if !matches!(report.outcome, Outcome::Deferred { .. }) {
-            inbox.settle(slip).await.map_err(|error| unfinished(error.to_string()))?;
+            inbox.settle_soon(slip, self.parts.clock.monotonic()).await;
         }
         Ok(Some(report))
     }

@@ -9,6 +9,7 @@ use crate::domain::mapping::Limits;
 use crate::domain::outcome::Outcome;
 use crate::domain::row::RowState;
 use crate::ledger::claim::{Claim, ClaimRequest, Claimed, Ledger};
+use crate::outbound::gate::Permit;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -17,6 +18,8 @@ use tokio::sync::OwnedMutexGuard;
 /// First and longest pause between two looks at a busy row.
 const LOOK_MIN: Duration = Duration::from_millis(50);
 const LOOK_MAX: Duration = Duration::from_secs(2);
+/// Longest wait for a row by who has a place at the target: what a usual event of the row takes (assumed).
+const PLACE_HELD_MAX: Duration = Duration::from_millis(300);
 
 type Turn = tokio::sync::Mutex<()>;
 
@@ -39,6 +42,11 @@ impl RowLocks {
             reason: "row_busy: other events of this row are being worked on".to_owned(),
             after: Duration::from_secs(1),
         })
+    }
+
+    /// The row's turn, if nobody has it.
+    pub(super) fn turn_now(&self, partition: &str) -> Option<OwnedMutexGuard<()>> {
+        self.of(partition).try_lock_owned().ok()
     }
 
     fn of(&self, partition: &str) -> Arc<Turn> {
@@ -67,6 +75,28 @@ pub(super) struct Acquire<'a> {
 }
 
 impl Acquire<'_> {
+    /// [`Self::claim`] by who has a place at the target already: it is given back when the row does not come soon, so that
+    /// others can use it meanwhile.
+    pub(super) async fn claim_with(
+        mut self,
+        place: &mut Option<Permit>,
+        partition: &str,
+        event: &ChangeEvent,
+        arrival_ms: i64,
+        touches: &(dyn Fn(&RowState, i64) -> BTreeSet<String> + Sync),
+    ) -> Result<Result<Claim, Outcome>, Failure> {
+        let deadline = self.deadline;
+        if place.is_some() {
+            self.deadline = deadline.min(self.clock.monotonic().saturating_add(PLACE_HELD_MAX));
+            match self.claim(partition, event, arrival_ms, touches).await {
+                Err(Failure::Busy { .. } | Failure::Ledger { .. }) => *place = None,
+                ended => return ended,
+            }
+        }
+        self.deadline = deadline;
+        self.claim(partition, event, arrival_ms, touches).await
+    }
+
     /// The row, or the outcome that the event had before. While somebody else holds the row it is looked at again until
     /// the deadline; while that somebody works on this very event, no longer than `duplicate_wait`.
     pub(super) async fn claim(

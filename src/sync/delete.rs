@@ -1,6 +1,10 @@
 //! Deleting a row, setting it inactive, and clearing what a late delete took away.
 
+use super::compared::is_decided;
+use super::engine::Engine;
 use super::failure::Failure;
+use super::fuse::Fused;
+use super::job::Job;
 use super::lookups::Sources;
 use super::pause::before_next;
 use super::work::Work;
@@ -10,11 +14,39 @@ use crate::dataverse::read::Match;
 use crate::dataverse::url::Address;
 use crate::dataverse::write::{DeleteRequest, Deleted};
 use crate::domain::disposition::Disposition;
-use crate::domain::mapping::Guard;
+use crate::domain::mapping::{Deletes, Guard};
+use crate::domain::outcome::Applied;
 use crate::domain::schema::ColumnKind;
 use crate::domain::value::{Columns, RowRef, Value};
 use std::collections::BTreeSet;
 use uuid::Uuid;
+
+impl Engine {
+    /// Deletes the row, or sets it inactive: as far as the fuse allows.
+    pub(super) async fn remove(
+        &self,
+        job: &Job<'_>,
+        work: &mut Work<'_>,
+        row: &mut RowToWrite<'_>,
+        sources: &Sources<'_>,
+    ) -> Result<Applied, Failure> {
+        let fused = Fused { mapping: &self.parts.mapping, system: self.parts.system.as_ref(), table: job.table };
+        if !work.claim.is_replay() && !is_decided(job.event) {
+            self.fuse.pass(&fused, work.clock).await?;
+        }
+        let removed = match job.table.deletes {
+            Deletes::Deactivate => {
+                row.may_create = false;
+                deactivate(work, row, sources).await
+            }
+            Deletes::Delete | Deletes::Ignore => delete(work, row).await,
+        };
+        if !matches!(removed, Ok(true)) {
+            self.fuse.return_one(&job.table.target);
+        }
+        Ok(if removed? && job.table.deletes == Deletes::Deactivate { Applied::Deactivated } else { Applied::Deleted })
+    }
+}
 
 /// Deletes the row; whether it was there. A row that is not there is deleted.
 pub(super) async fn delete(work: &mut Work<'_>, row: &RowToWrite<'_>) -> Result<bool, Failure> {

@@ -24,9 +24,11 @@ use crate::domain::schema::TableSchema;
 use crate::inbox::{Entry, Inbox, InboxError, Raw, Slip};
 use crate::ledger::claim::Ledger;
 use crate::ledger::system::System;
+use crate::outbound::gate::{NotNow, Permit};
 use async_trait::async_trait;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -67,6 +69,8 @@ pub struct Engine {
     pub(super) paused: PauseWatch,
     pub(super) strangers: Strangers,
     pub(super) fuse: Fuse,
+    /// Messages about owed events that are being worked on.
+    pub(super) coming: AtomicUsize,
 }
 
 impl Engine {
@@ -85,6 +89,7 @@ impl Engine {
             paused: PauseWatch::default(),
             strangers: Strangers::default(),
             fuse: Fuse::default(),
+            coming: AtomicUsize::new(0),
         }
     }
 
@@ -123,7 +128,7 @@ impl Engine {
             return Err(Failure::NotNow { reason: "several_links".to_owned(), after: Duration::ZERO });
         }
         if parts.target.schemas.peek(&table.target).is_none() {
-            self.way_is_open(delivery, deadline).await?;
+            self.way_is_open(delivery, deadline, track).await?;
         }
         let (mut remaps, mut waits) = (0, 0);
         loop {
@@ -156,21 +161,6 @@ impl Engine {
                 }
                 ended => return ended,
             }
-        }
-    }
-
-    /// Waits, if this delivery may, while no call to the target may start: before the row is claimed, so that it stays free
-    /// meanwhile, and nothing is claimed in vain.
-    pub(super) async fn way_is_open(&self, delivery: &Delivery, deadline: Duration) -> Result<(), Failure> {
-        let Parts { target, clock, .. } = &self.parts;
-        loop {
-            target.look().await;
-            let patience =
-                if self.is_patient(delivery) { deadline.saturating_sub(clock.monotonic()) } else { Duration::ZERO };
-            if target.gate.opens_in().is_none() {
-                return Ok(());
-            }
-            target.gate.open(patience).await?;
         }
     }
 
@@ -234,10 +224,16 @@ impl Engine {
         track: &mut Track,
     ) -> Result<Report, NotHandled> {
         let (event_id, table, row) = (event.id.id().to_owned(), event.table.clone(), event.row.to_string());
-        let ended = match self.outcome(&event, delivery, track).await {
-            Ok(outcome) => Ok(outcome),
-            Err(failure) => self.keep(&event, track, delivery, failure).await,
+        let work = async {
+            match self.outcome(&event, delivery, track).await {
+                Ok(outcome) => Ok(outcome),
+                Err(failure) => self.keep(&event, track, delivery, failure).await,
+            }
         };
+        let (ended, ()) = futures_util::future::join(work, self.clear_up()).await;
+        if let (Ok(outcome), Channel::Webhook | Channel::Queue) = (&ended, delivery.channel) {
+            self.settle_beside(outcome, track).await;
+        }
         for environment in [Some(&self.parts.target), self.parts.source.as_ref()].into_iter().flatten() {
             environment.tell().await;
         }
@@ -308,8 +304,21 @@ impl HandleEvent for Engine {
     }
 
     async fn come_back(&self, owed: &Owed, invocation: &str) -> Result<Option<Report>, NotHandled> {
+        self.come_back_with(owed, None, invocation).await
+    }
+
+    async fn reserve(&self, patience: Duration) -> Result<Option<Permit>, NotNow> {
+        self.place(patience).await.map(Some)
+    }
+
+    async fn come_back_with(
+        &self,
+        owed: &Owed,
+        place: Option<Permit>,
+        invocation: &str,
+    ) -> Result<Option<Report>, NotHandled> {
         match owed {
-            Owed::Entry(slip, entry) => self.resume(slip, entry, invocation).await,
+            Owed::Entry(slip, entry) => self.resume(slip, entry, place, invocation).await,
             Owed::Named(name) => self.come_back_to(name, invocation).await,
         }
     }

@@ -31,6 +31,8 @@ pub(super) enum Failure {
     OutOfOrder { reason: String, after: Duration },
     /// The source has to say what to write.
     AskSource { reason: &'static str },
+    /// A row that was there is gone from the target, and no delete that we know of took it away.
+    Vanished,
     /// Somebody works on the row.
     Busy { reason: String, after: Duration },
     /// Not without a person: repeating alone does not help.
@@ -108,6 +110,7 @@ impl Failure {
             Self::Never { reason } | Self::TooLarge { reason } => (reason.clone(), MUCH_LATER),
             Self::Paused => (PAUSED.to_owned(), paused::look_again()),
             Self::AskSource { reason } => (format!("source_needed: {reason}"), LATER),
+            Self::Vanished => ("the row keeps vanishing from the target".to_owned(), LATER),
             Self::ParentBusy => ("parent_busy: another worker holds the parent's row".to_owned(), LATER),
             Self::Overtaken => ("overtaken: another worker holds the row".to_owned(), LATER),
             Self::Moved { .. } => ("row_moved: its history is being moved".to_owned(), LATER),

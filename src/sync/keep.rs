@@ -3,8 +3,8 @@
 //!
 //! * **With the claim (R9, R11).** What nobody redelivers (webhooks), and messages that come a second time, get an inbox
 //!   entry *beside* the claim, durable before the first request to the target. It is due after the lease has ended, so
-//!   it is also how abandoned claims are found. Nobody removes it when the work ends well: whoever comes by finds the
-//!   event done and removes it then ("lazily").
+//!   it is also how abandoned claims are found. When the work ends well it is removed lazily: with others of its shard in
+//!   one request, before it is due; or, if this process ends before that, by the sweep that finds the event done.
 //! * **On deferral (R9, M14)** the entry is written before the row is given back and before the acknowledgement.
 //! * **On parking** the parked entry comes first, then the ledger's record says parked; the payload stays.
 //! * **Without a claim** (the row is busy, the target cannot even be asked for its metadata) the event is stored in the
@@ -25,6 +25,7 @@ use crate::inbox::{Entry, Inbox, InboxError, Raw, Slip};
 use crate::ledger::owed::Owed;
 use crate::ledger::parked::Parking;
 use crate::ledger::record::event_key;
+use crate::outbound::gate::Permit;
 use chrono::DateTime;
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ const AGAIN_MIN: Duration = Duration::from_secs(1);
 const AGAIN_MAX: Duration = Duration::from_secs(900);
 /// An entry written beside a claim is due this long after the lease's end, the skew included: its worker is dead then.
 const ABANDONED_AFTER: Duration = Duration::from_secs(1);
+/// Longest time that the removal of old entries may hold up the work beside it.
+const CLEAR_UP_MAX: Duration = Duration::from_secs(1);
 
 /// One delivery's way through the engine, as far as keeping needs to know it.
 #[derive(Debug, Default)]
@@ -46,6 +49,10 @@ pub(super) struct Track {
     pub(super) whole: bool,
     /// How it was kept, if it was, before the row was given back.
     pub(super) kept: Option<Outcome>,
+    /// The partition in which the ledger was just seen to hold the event, not ended.
+    pub(super) stored_in: Option<String>,
+    /// A place at the target's gate that was taken before anything was read.
+    pub(super) place: Option<Permit>,
 }
 
 impl Engine {
@@ -102,6 +109,25 @@ impl Engine {
             };
             attempt += 1;
             pause::within(deadline.saturating_sub(self.parts.clock.monotonic()), attempt, None, error).await?;
+        }
+    }
+
+    /// The entry beside a claim whose event has ended may go, with others some time later.
+    pub(super) async fn settle_beside(&self, outcome: &Outcome, track: &Track) {
+        let ended = match outcome {
+            Outcome::Applied(_) | Outcome::Duplicate(_) | Outcome::Stale | Outcome::Ignored(_) => true,
+            Outcome::Deferred { .. } | Outcome::Parked { .. } => false,
+        };
+        if let (Some(inbox), Some((slip, _)), true) = (&self.parts.inbox, &track.slip, ended) {
+            inbox.settle_soon(slip, self.parts.clock.monotonic()).await;
+        }
+    }
+
+    /// Removes entries of events that ended a while ago, beside other work: what is not removed in time is a sweep's.
+    pub(super) async fn clear_up(&self) {
+        if let Some(inbox) = &self.parts.inbox {
+            let old = inbox.settle_old(self.parts.clock.monotonic());
+            let _ = tokio::time::timeout(CLEAR_UP_MAX, old).await;
         }
     }
 
@@ -204,8 +230,15 @@ impl Engine {
             return self.keep_impostor(inbox, event, track, delivery).await;
         }
         let entry = self.entry(event, track, delivery, Duration::ZERO, "");
+        // nothing was tried, so what was just read there is as it was, or further
+        if matches!(failure, Failure::Shut { .. } | Failure::Paused)
+            && track.stored_in.as_ref() == Some(&entry.partition)
+        {
+            self.note_deferral(event, track, delivery, &failure).await?;
+            return self.kept_as_noted(&entry, track, failure).await;
+        }
         match self.parts.ledger.owe(&entry.partition, event, delivery.arrival_ms).await? {
-            Owed::Known { outcome: Some(outcome), .. } => return Ok(Outcome::Duplicate(super::apply::words(&outcome))),
+            Owed::Known { outcome: Some(outcome), .. } => return Ok(Outcome::Duplicate(words(&outcome))),
             Owed::New | Owed::Known { outcome: None, .. } => {}
             Owed::IdReused => return self.keep_impostor(inbox, event, track, delivery).await,
         }
@@ -214,10 +247,15 @@ impl Engine {
         } else {
             self.note_deferral(event, track, delivery, &failure).await?;
         }
+        self.kept_as_noted(&entry, track, failure).await
+    }
+
+    /// The ledger says what the inbox says: parked, if that is what became of it.
+    async fn kept_as_noted(&self, entry: &Entry, track: &mut Track, failure: Failure) -> Result<Outcome, Failure> {
         if let Some(Outcome::Parked { reason }) = &track.kept {
             match self.parts.ledger.park_event(&entry.partition, &entry.event_key, reason).await? {
                 Parking::Parked | Parking::Missing => {}
-                Parking::Done(outcome) => return Ok(Outcome::Duplicate(super::apply::words(&outcome))),
+                Parking::Done(outcome) => return Ok(Outcome::Duplicate(words(&outcome))),
                 // somebody works on it: whatever comes of that is said there
                 Parking::Busy { .. } => return Err(failure),
             }
@@ -270,4 +308,12 @@ fn again_after(attempts: u32) -> Duration {
 
 fn unkept(error: InboxError) -> Failure {
     Failure::ledger(format!("the inbox cannot be used: {error}"))
+}
+
+/// `applied: created`, for the detail of a duplicate.
+pub(super) fn words(outcome: &Outcome) -> String {
+    match outcome.detail() {
+        "" => outcome.name().to_owned(),
+        detail => format!("{}: {detail}", outcome.name()),
+    }
 }

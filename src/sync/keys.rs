@@ -15,8 +15,10 @@
 //! owner's own repeated taking included, so that of two rows that decide at the same moment one fails and decides anew.
 //!
 //! **Crashes.** A pointer without a finished write is harmless: its row counts as not having the key unless its claim
-//! noted key columns as touched, and then the event that did that is owed and comes back. Pointers are never removed
-//! (about 200 bytes per key value that was ever used).
+//! noted key columns as touched, and then the event that did that is owed and comes back. A row that lets a key
+//! go marks its pointer, which the purge removes when it is as old as tombstones become (`ledger::purge`): until then an
+//! event by the old key is told that the row has another one (`key_changed`), after that the key is nobody's. A worker
+//! that dies before it marks leaves a pointer of about 200 bytes for ever.
 //!
 //! A row once found by key is written and deleted by the target's GUID from then on, so the key need not be known again.
 
@@ -30,6 +32,7 @@ use crate::domain::mapping::{Identity, TableMap};
 use crate::domain::partition::Partition;
 use crate::domain::row::RowState;
 use crate::domain::value::{Columns, RowRef, Value};
+use crate::ledger::claim::Ledger;
 use std::time::Duration;
 
 /// Partitions that one event may be led through: from its own to its home, and once more if that moved meanwhile.
@@ -215,6 +218,14 @@ async fn has_let_go(work: &Work<'_>, job: &Job<'_>, owner: &str, key: &str) -> R
     let state = &stored.record.state;
     let unsure = columns.iter().any(|column| state.touched.contains(column));
     Ok(!unsure && state.key.as_deref() != Some(key))
+}
+
+/// Marks the pointer of a key that the row does not have any more since its work was finished. Nothing depends on it.
+pub(super) async fn note_let_go(ledger: &Ledger, home: &str, before: Option<String>, after: Option<&str>) {
+    let Some(before) = before.filter(|before| Some(before.as_str()) != after && before != home) else { return };
+    if let Err(error) = ledger.note_let_go(&before, home).await {
+        tracing::debug!(%error, "the pointer of an old key value stays for ever");
+    }
 }
 
 fn busy() -> Failure {

@@ -3,10 +3,11 @@
 //! A link has a ledger partition of its own, named by the relationship and both rows with the relationship's first table
 //! first, so an Associate seen from one side and a Disassociate seen from the other meet there. What the merge sees is one
 //! column, `linked`. Links are lookups: missing rows get placeholders, and a row that was deleted after the link was
-//! set is not brought back.
+//! set is not brought back. A row that the target knows by key is named by the source's GUID all the same; which row of the
+//! target that is, the ledger knows, else the source and the target together; else the link waits for the row.
 
 use super::failure::Failure;
-use super::lookups::Sources;
+use super::lookups::{Keyed, Sources, known_by_key};
 use super::parents;
 use super::pause::before_next;
 use super::work::Work;
@@ -23,12 +24,30 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// One end of a link.
+/// One end of a link; `id` is the source's.
 #[derive(Clone, Debug)]
 pub(super) struct End<'a> {
     pub(super) table: &'a TableMap,
     pub(super) schema: Arc<TableSchema>,
     pub(super) id: Uuid,
+}
+
+impl End<'_> {
+    /// The row's GUID in the target; `None`: it was deleted after the link was set.
+    async fn target(&self, work: &mut Work<'_>, at: i64, sources: &Sources<'_>) -> Result<Option<Uuid>, Failure> {
+        if self.table.identity == Identity::Id {
+            return Ok(Some(self.id));
+        }
+        match known_by_key(work, self.table, self.id, at, sources).await? {
+            Keyed::Is(target) => Ok(Some(target)),
+            Keyed::Deleted => Ok(None),
+            Keyed::Missing => Err(Failure::not_now(format!(
+                "parent_missing: a link names a row of {} that the target does not have yet; it is known by key there, \
+                 so its own event must come first",
+                self.table.target
+            ))),
+        }
+    }
 }
 
 /// One link, the relationship's first table first.
@@ -44,14 +63,6 @@ pub(super) struct LinkJob<'a> {
 impl<'a> LinkJob<'a> {
     /// The link between the event's row and another, in the relationship's own order.
     pub(super) fn new(own: End<'a>, other: End<'a>, relationship: &str, present: bool) -> Result<Self, Failure> {
-        for end in [&own, &other] {
-            if end.table.identity != Identity::Id {
-                return Err(Failure::never(format!(
-                    "identity_missing: links of {} need the same GUID on both sides",
-                    end.table.target
-                )));
-            }
-        }
         let named = |link: &&LinkSchema| link.name.eq_ignore_ascii_case(relationship);
         let found = own.schema.links.iter().chain(&other.schema.links).find(named).cloned();
         let Some(link) = found else {
@@ -82,14 +93,14 @@ impl<'a> LinkJob<'a> {
         Columns::from([(LINKED.to_owned(), Value::Bool(self.present))])
     }
 
-    fn request<'r>(&'r self, tag: &'r str) -> LinkRequest<'r> {
+    fn request<'r>(&'r self, (first, second): (Uuid, Uuid), tag: &'r str) -> LinkRequest<'r> {
         LinkRequest {
             table: &self.first.schema.name,
             entity_set: &self.first.schema.entity_set,
-            id: self.first.id,
+            id: first,
             navigation: &self.navigation,
             other_set: &self.second.schema.entity_set,
-            other_id: self.second.id,
+            other_id: second,
             tag: Some(tag),
         }
     }
@@ -104,11 +115,17 @@ pub(super) async fn apply(
     sources: &Sources<'_>,
 ) -> Result<Option<Applied>, Failure> {
     let (mut attempts, mut ensured) = (0, false);
+    let first = link.first.target(work, at, sources).await?;
+    let second = link.second.target(work, at, sources).await?;
+    let Some(ends) = first.zip(second) else {
+        // no row, no link
+        return Ok((!link.present).then_some(Applied::Unlinked));
+    };
     loop {
         let (call, permit) = work.ready().await?;
         work.sending();
         let client = &work.target.client;
-        let request = link.request(tag);
+        let request = link.request(ends, tag);
         let answer = if link.present {
             client.associate(&call, request).await
         } else {
@@ -127,7 +144,8 @@ pub(super) async fn apply(
             (Kind::RowMissing | Kind::ParentMissing { .. }, _) if !link.present => return Ok(Some(Applied::Unlinked)),
             (Kind::RowMissing | Kind::ParentMissing { .. }, _) if !ensured => {
                 ensured = true;
-                for end in [&link.first, &link.second] {
+                // a row known by key has no placeholder: its own event has to come
+                for end in [&link.first, &link.second].into_iter().filter(|end| end.table.identity == Identity::Id) {
                     if !ensure(work, end, tag, at, sources).await? {
                         return Ok(None);
                     }

@@ -101,7 +101,7 @@ async fn one(
         None | Some(LookupRule::Ensure | LookupRule::Skip | LookupRule::Park) => {}
     }
     if let Some(parent) = sources.mapping.by_target(&reference.table).filter(|parent| parent.identity != Identity::Id) {
-        let found = known_by_key(work, row, parent, id, sources).await?;
+        let found = known_by_key(work, parent, id, row.at, sources).await?;
         return match (found, rule) {
             (Keyed::Is(target), _) => Ok(to(target)),
             (Keyed::Deleted, _) => Ok(Resolved::Cleared),
@@ -131,7 +131,7 @@ fn has_money(schema: &TableSchema, columns: &Columns) -> bool {
 }
 
 /// What the row is called here that the source calls `id`, in a table known by an alternate key.
-enum Keyed {
+pub(super) enum Keyed {
     Is(Uuid),
     /// Later than the lookup was set.
     Deleted,
@@ -146,12 +146,12 @@ fn not_there(row: &RowToWrite<'_>, name: &str, parent: &TableMap) -> String {
     )
 }
 
-/// The ledger knows rows that were written; the source knows the key of the others, and the target the row with that.
-async fn known_by_key(
+/// The ledger knows rows that were written; `at`: when the row was referred to. The source knows the key of the others, and the target the row with that.
+pub(super) async fn known_by_key(
     work: &mut Work<'_>,
-    row: &RowToWrite<'_>,
     parent: &TableMap,
     id: Uuid,
+    at: i64,
     sources: &Sources<'_>,
 ) -> Result<Keyed, Failure> {
     let home = Partition::of(&parent.target, &RowRef::Id(id));
@@ -159,7 +159,7 @@ async fn known_by_key(
         if let Some(target) = state.target {
             return Ok(Keyed::Is(target));
         }
-        if state.is_deleted() && state.tombstone.as_ref().is_some_and(|deleted| deleted.at >= row.at) {
+        if state.is_deleted() && state.tombstone.as_ref().is_some_and(|deleted| deleted.at >= at) {
             return Ok(Keyed::Deleted);
         }
     }

@@ -2,6 +2,7 @@
 
 mod apply;
 pub mod back;
+mod birth;
 mod claiming;
 pub mod compared;
 mod delete;
@@ -20,9 +21,11 @@ mod paired;
 mod parents;
 mod pause;
 pub mod paused;
+mod place;
 pub mod placeholders;
 mod refused;
 pub mod strangers;
+mod vanished;
 mod witness;
 mod work;
 mod write;
@@ -30,7 +33,9 @@ mod write;
 use crate::domain::delivery::{Delivery, NotHandled, Report};
 use crate::domain::event::ChangeEvent;
 use crate::inbox::{Entry, InboxError, Name, Slip};
+use crate::outbound::gate::{NotNow, Permit};
 use async_trait::async_trait;
+use std::time::Duration;
 
 /// Handles one event to its end. Implemented by the engine, and by decorators that pause or count.
 #[async_trait]
@@ -54,6 +59,29 @@ pub trait HandleEvent: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`NotHandled`]: its entry is still in the inbox, as it was or at a later time; one that was named is as it was.
     async fn come_back(&self, owed: &Owed, invocation: &str) -> Result<Option<Report>, NotHandled>;
+
+    /// Waits, no longer than `patience`, for a place at the target, and takes it for [`Self::come_back_with`]: nothing that is
+    /// owed is touched while no call could be made for it.
+    ///
+    /// # Errors
+    /// [`NotNow`]: there is none.
+    async fn reserve(&self, _patience: Duration) -> Result<Option<Permit>, NotNow> {
+        Ok(None)
+    }
+
+    /// [`Self::come_back`] with the place that was taken for it.
+    ///
+    /// # Errors
+    /// As there.
+    async fn come_back_with(
+        &self,
+        owed: &Owed,
+        place: Option<Permit>,
+        invocation: &str,
+    ) -> Result<Option<Report>, NotHandled> {
+        drop(place);
+        self.come_back(owed, invocation).await
+    }
 
     /// Puts an entry off if its table is paused, without a look at its event. Whether it was.
     ///

@@ -14,7 +14,7 @@ use crate::domain::delivery::Unfinished;
 use crate::domain::event::{ChangeEvent, Comparison, Origin};
 use crate::domain::map::key_of;
 use crate::domain::mapping::{Identity, TableMap};
-use crate::domain::partition::Partition;
+use crate::domain::partition::{Partition, row_id};
 use crate::domain::row::RowState;
 use crate::domain::value::RowRef;
 use crate::ledger::claim::{Ledger, LedgerError};
@@ -64,6 +64,41 @@ impl Engine {
         history(&self.parts.ledger, table, id).await.map_err(|error| {
             let (reason, retry_after) = Failure::from(error).told();
             Unfinished { reason, retry_after }
+        })
+    }
+
+    /// The source's GUID of the row that a key value of the target leads to by the ledger.
+    ///
+    /// # Errors
+    /// [`Unfinished`]: the ledger cannot be read.
+    pub async fn owner_of(&self, table: &TableMap, key: &RowRef) -> Result<Option<Uuid>, Unfinished> {
+        let found = self.parts.ledger.row(Partition::of(&table.target, key).key()).await.map_err(|error| {
+            let (reason, retry_after) = Failure::from(error).told();
+            Unfinished { reason, retry_after }
+        })?;
+        Ok(found.and_then(|found| row_id(&found.record.state.moved?)))
+    }
+
+    /// The row of the target that a comparison saw under another key, and that the ledger has never seen; `None` if that key is
+    /// another row's by now. The old key leads to this row from then on.
+    pub(super) async fn renamed(
+        &self,
+        job: &Job<'_>,
+        state: &RowState,
+        work: &mut Work<'_>,
+    ) -> Result<Option<Uuid>, Failure> {
+        let (Some(comparison), Identity::Key(columns)) = (&job.event.origin.comparison, &job.table.identity) else {
+            return Ok(None);
+        };
+        let seen = comparison.target.filter(|_| comparison.missing && state.target.is_none() && job.link.is_none());
+        let Some(seen) = seen else { return Ok(None) };
+        let Some(has) = key_at(work, job, columns, seen).await? else { return Ok(None) };
+        Ok(match keys::right(work, job, state, &has).await? {
+            Right::Ours(key) => {
+                work.ledger.note_let_go(&key, &work.claim.partition).await?;
+                Some(seen)
+            }
+            Right::Others(_) => None,
         })
     }
 

@@ -30,6 +30,10 @@ pub(super) async fn before_next(
     work.target.tell().await;
     let shut = work.target.gate.shut_for();
     let failure: Failure = error.into();
+    if !work.patient && shut.is_some() {
+        // who sent it waits for our answer
+        return Err(failure.not_before(shut));
+    }
     let policy = POLICY.unwrap_or(RetryPolicy::NEVER);
     let Some(delay) = policy.next_delay(attempt, after.or(shut), work.left(), jitter()) else {
         return Err(failure.not_before(shut));

@@ -49,6 +49,10 @@ pub(super) async fn refused(
             if !row.may_create {
                 return Ok(Some(WriteDone { missing: true, ..WriteDone::default() }));
             }
+            // more was written to it than this event says
+            if row.exists {
+                return Err(Failure::Vanished);
+            }
             // deleted behind our back: the event is newer than any delete we know of, so it makes the row anew
             (state.exists, state.known_id) = (false, state.known_id.filter(|_| matches!(row.row, RowRef::Id(_))));
             Ok(())

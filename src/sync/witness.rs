@@ -9,6 +9,8 @@
 //! tells the two apart. Such a column is left to what the event itself says, in the event's own order; what a stripped
 //! event does not say stays in the target as it is.
 
+use super::apply::version;
+use super::compared::{differs_now, is_absence, presence};
 use super::engine::Engine;
 use super::failure::Failure;
 use super::job::Job;
@@ -17,6 +19,7 @@ use crate::dataverse::read::Match;
 use crate::dataverse::url::Address;
 use crate::domain::event::{ChangeEvent, Completeness};
 use crate::domain::mapping::{ReadFrom, TableMap};
+use crate::domain::merge::{Done, advance};
 use crate::domain::outcome::Outcome;
 use crate::domain::row::RowState;
 use crate::domain::schema::{ColumnKind, TableSchema};
@@ -35,6 +38,44 @@ pub(super) fn is_signal(table: &TableMap, event: &ChangeEvent) -> bool {
 }
 
 impl Engine {
+    /// Applies the row as the source has it now.
+    pub(super) async fn apply_from_source(
+        &self,
+        job: &Job<'_>,
+        work: &mut Work<'_>,
+    ) -> Result<(RowState, Outcome), Failure> {
+        let state = work.claim.state_before();
+        let Some((event, hidden)) = self.ask_source(job, work).await? else {
+            if is_absence(job.event) {
+                return self.apply_absence(job, &state, work).await;
+            }
+            // gone at the source: its delete is an event of its own
+            let version = version(&state, job.event, work.claim.arrival_ms);
+            let done = Done::Stale { ties: &BTreeSet::new() };
+            return Ok((advance(&state, &version, &done, &job.groups), Outcome::Stale));
+        };
+        if is_absence(job.event) {
+            // the source has the row: there is nothing to delete
+            return Ok((state, Outcome::Stale));
+        }
+        let event = if job.differs.is_some() { presence(event, job.event, &state) } else { event };
+        let seen = match self.job(&event, job.table, Arc::clone(&job.schema))? {
+            Ok(seen) if seen.partition == job.partition => {
+                let all = || seen.mapped.columns.keys().cloned().collect();
+                let differs = differs_now(job, &seen).map(|differs| if work.vanished { all() } else { differs });
+                Job { witness: true, differs, ..seen }
+            }
+            Ok(_) => return Err(Failure::never("identity_changed: the source's row has another key now")),
+            Err(ignored) => return Ok((work.claim.state_before(), Outcome::Ignored(ignored))),
+        };
+        let columns: BTreeSet<String> = seen.mapped.columns.keys().cloned().collect();
+        if !columns.is_subset(&work.claim.state.touched) {
+            work.touch(&columns).await?;
+        }
+        let applied = self.apply(&seen, work).await?;
+        self.apply_hidden(job, &hidden, applied, work).await
+    }
+
     /// The event with the row's values as the source has them now, and the columns that the source may hide; `None` if the row
     /// is gone there.
     pub(super) async fn ask_source(

@@ -33,12 +33,16 @@ pub(super) struct Work<'a> {
     pub(super) deadline: Duration,
     /// Whether the delivery may wait for a place at the gate: a webhook is stored and answered instead (P5).
     pub(super) patient: bool,
+    /// A place at the target's gate that was taken before the row, for the first request.
+    pub(super) reserved: Option<Permit>,
     /// Passed on to the target's traces.
     pub(super) traces: Call,
     /// Whether anything was sent that may change the target.
     pub(super) sent: bool,
     /// Until when an unanswered request may take effect.
     pub(super) unsettled_until: Option<Duration>,
+    /// The row that the ledger knows was found gone: it has nothing of what was written.
+    pub(super) vanished: bool,
     /// Requests that may change the target, for the log.
     pub(super) requests: u32,
 }
@@ -52,14 +56,27 @@ impl Work<'_> {
     /// Waits for a place at the target's gate and for a lease that is long enough; the permit must live as long as the
     /// request.
     pub(super) async fn ready(&mut self) -> Result<(Call, Permit), Failure> {
-        self.ready_at(self.target).await
+        // while it was held the target may have asked for a pause
+        let reserved = self.reserved.take().filter(|_| self.target.gate.closed_for().is_none());
+        self.ready_with(self.target, reserved).await
     }
 
     /// The same at another environment's gate.
     pub(super) async fn ready_at(&mut self, environment: &Environment) -> Result<(Call, Permit), Failure> {
+        self.ready_with(environment, None).await
+    }
+
+    async fn ready_with(
+        &mut self,
+        environment: &Environment,
+        mut reserved: Option<Permit>,
+    ) -> Result<(Call, Permit), Failure> {
         let permit = loop {
             let patience = if self.patient { self.left() } else { Duration::ZERO };
-            let permit = environment.gate.enter(patience).await?;
+            let permit = match reserved.take() {
+                Some(permit) => permit,
+                None => environment.gate.enter(patience).await?,
+            };
             // whoever waited may not have heard what others found meanwhile
             if !environment.look().await || environment.gate.opens_in().is_none() {
                 break permit;

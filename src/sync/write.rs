@@ -3,7 +3,10 @@
 //! **Guards (R4).** With `guard = "lease"` a row that the ledger knows carries `If-Match: *`, so that a late update can't
 //! bring back a row that was deleted. With `guard = "etag"` every write carries the ETag of a row read under the
 //! lease, or `If-None-Match: *`; after a mismatch the ledger is asked first, then the target.
+//!
+//! **Two writes.** What no row can be born with (`birth`) follows the write that may be its birth.
 
+use super::birth;
 use super::failure::Failure;
 use super::keys;
 use super::lookups;
@@ -80,6 +83,23 @@ pub(super) struct Attempt {
     pub(super) once: bool,
     /// Columns that only a create may set were left out, on the guess that the row exists.
     pub(super) narrowed: bool,
+    /// What the first of two writes told, and everything that was to be written.
+    first: Option<(Written, Columns)>,
+    /// The first of two writes met a row that takes changes only together with its state.
+    whole: bool,
+}
+
+impl Attempt {
+    /// How the writes ended together: the first of two is the one that knows whether the row is new.
+    fn done(&mut self, written: Written, unchanged: bool, changed: Changed) -> WriteDone {
+        let first = self.first.take();
+        let unchanged = unchanged && first.is_none();
+        let written = match first {
+            None => written,
+            Some((first, _)) => Written { id: written.id.or(first.id), created: first.created, etag: written.etag },
+        };
+        WriteDone { written, raced: self.duplicates > 0, missing: false, unchanged, changed }
+    }
 }
 
 /// Writes `columns` to the row until the target has them.
@@ -104,8 +124,14 @@ pub(super) async fn write(
         attempts: 0,
         once: false,
         narrowed: false,
+        first: None,
+        whole: false,
     };
     loop {
+        if let Some((_, all)) = state.first.take_if(|_| !state.exists) {
+            // the row went between the two writes
+            columns = all;
+        }
         let (address, found) = locate(work, row, &columns, &mut state).await?;
         let precondition = match (row.table.guard, &found, &address) {
             (_, _, Address::New) => Precondition::None,
@@ -119,21 +145,27 @@ pub(super) async fn write(
         if matches!(found, Found::Missing) && !row.may_create {
             return Ok(WriteDone { missing: true, changed, ..WriteDone::default() });
         }
+        if matches!(found, Found::Missing) && row.exists {
+            return Err(Failure::Vanished);
+        }
         let send = match &found {
             Found::Row(existing) => differing(row, &columns, existing),
             Found::Missing | Found::NotAsked => columns.clone(),
         };
-        if send.is_empty() && !columns.is_empty() {
+        let is_birth = matches!(precondition, Precondition::None | Precondition::Absent) && !state.whole;
+        let later = if is_birth { birth::follows(row.schema, &send) } else { BTreeSet::new() };
+        let send: Columns = send.into_iter().filter(|(name, _)| !later.contains(name)).collect();
+        if later.is_empty() && send.is_empty() && !columns.is_empty() {
             let id = if let Found::Row(existing) = &found { Some(existing.id) } else { None };
             let known = Written { id, created: Some(false), ..Written::default() };
-            return Ok(WriteDone { written: known, unchanged: true, changed, ..WriteDone::default() });
+            return Ok(state.done(known, true, changed));
         }
         let mode = mode_of(&precondition, &address);
         let writable = writable(row, &send, mode);
         if writable.is_empty() && !send.is_empty() && mode == Mode::Update {
             // all that is left may only be set when a row is created
             let known = Written { created: Some(false), ..Written::default() };
-            return Ok(WriteDone { written: known, unchanged: true, changed, ..WriteDone::default() });
+            return Ok(state.done(known, true, changed));
         }
         let request = request(work, row, &writable, &address, precondition.clone(), &state).await?;
         let (call, permit) = work.ready().await?;
@@ -141,9 +173,19 @@ pub(super) async fn write(
         let answer = work.target.client.write(&call, request).await;
         drop(permit);
         match answer {
+            Ok(written) if !later.is_empty() => {
+                learn(&columns, sources);
+                (state.exists, state.known_id) = (true, written.id.or(state.known_id));
+                let rest = columns.iter().filter(|(name, _)| later.contains(*name));
+                let rest = rest.map(|(name, value)| (name.clone(), value.clone())).collect();
+                state.first = Some((written, std::mem::replace(&mut columns, rest)));
+            }
             Ok(written) => {
                 learn(&columns, sources);
-                return Ok(WriteDone { written, raced: state.duplicates > 0, changed, ..WriteDone::default() });
+                return Ok(state.done(written, false, changed));
+            }
+            Err(error) if !later.is_empty() && *error.kind() == Kind::ReadOnlyRow => {
+                (state.exists, state.whole) = (true, true);
             }
             Err(error) => {
                 if let Kind::ParentMissing { table, id, .. } = error.kind() {

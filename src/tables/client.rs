@@ -122,6 +122,19 @@ impl TableClient {
         Err(self.refusal(&answer))
     }
 
+    /// Removes the table with everything in it; one that is not there is removed already.
+    ///
+    /// # Errors
+    /// [`TablesError`].
+    pub async fn delete_table(&self) -> Result<(), TablesError> {
+        let call = Call::new(Method::DELETE, format!("/Tables('{}')", self.0.table));
+        let answer = self.send(&call, self.0.limits.request).await?;
+        if answer.status.is_success() || answer.status == StatusCode::NOT_FOUND {
+            return Ok(());
+        }
+        Err(self.refusal(&answer))
+    }
+
     /// Inserts a new entity.
     ///
     /// # Errors

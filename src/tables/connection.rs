@@ -118,6 +118,31 @@ impl Connection {
         };
         Ok(Self { endpoint, proof })
     }
+
+    /// A connection string that opens the same account at another table endpoint: for whoever listens in between.
+    ///
+    /// # Errors
+    /// What to change, without the string.
+    pub fn moved(text: &str, endpoint: &str) -> Result<Secret, String> {
+        Self::parse(text)?;
+        let parts = parts(text)?;
+        let get = |name: &str| parts.get(name).map(String::as_str).filter(|value| !value.is_empty());
+        let developing = get("usedevelopmentstorage").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        let (account, key) = match developing {
+            true => (Some(DEVELOPMENT_ACCOUNT), Some(DEVELOPMENT_KEY)),
+            false => (get("accountname"), get("accountkey")),
+        };
+        let kept =
+            [("AccountName", account), ("AccountKey", key), ("SharedAccessSignature", get("sharedaccesssignature"))];
+        let mut moved = format!("TableEndpoint={endpoint}");
+        for (name, value) in kept {
+            if let Some(value) = value {
+                moved.push_str(&format!(";{name}={value}"));
+            }
+        }
+        Self::parse(&moved)?;
+        Ok(Secret::new(moved))
+    }
 }
 
 /// `Name=value;...`, names in lower case. Values may hold `=`.
@@ -207,6 +232,22 @@ mod tests {
             "https://acc.table.core.windows.net",
             "Sas",
         );
+    }
+
+    #[test]
+    fn a_connection_string_moves_to_another_endpoint_with_its_proof() {
+        let check = |text: &str, proof: &str| {
+            let moved = Connection::moved(text, "http://127.0.0.1:9/acc").unwrap();
+            let (before, after) = (Connection::parse(text).unwrap(), Connection::parse(moved.expose()).unwrap());
+            assert_eq!(after.endpoint, "http://127.0.0.1:9/acc");
+            assert_eq!(format!("{:?}", after.proof), format!("{:?}", before.proof));
+            assert!(format!("{:?}", after.proof).starts_with(proof));
+        };
+        check("UseDevelopmentStorage=true", "SharedKey");
+        check("AccountName=acc;AccountKey=a2V5Cg==;EndpointSuffix=core.windows.net", "SharedKey");
+        check("TableEndpoint=https://acc.table.core.windows.net;SharedAccessSignature=?sv=1&sig=a%3D", "Sas");
+        assert!(Connection::moved("AccountName=acc", "http://127.0.0.1:9").is_err());
+        assert!(Connection::moved("UseDevelopmentStorage=true", "http://elsewhere.example").is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use dataverse_sync::domain::delivery::{Channel, Delivery, NotHandled, Report};
 use dataverse_sync::domain::event::ChangeEvent;
 use dataverse_sync::domain::partition::Partition;
 use dataverse_sync::inbox::memory::MemoryStore as InboxMemory;
-use dataverse_sync::inbox::store::{Cursor, Move, Page, Place, Range, Slip, Store as InboxStore, Stored};
+use dataverse_sync::inbox::store::{Cursor, Move, Page, Place, Range, Removed, Slip, Store as InboxStore, Stored};
 use dataverse_sync::inbox::{Entry, Inbox, InboxError, Parked, ParkedFilter};
 use dataverse_sync::ledger::memory::MemoryStore;
 use dataverse_sync::ledger::purge::Expiring;
@@ -81,6 +81,14 @@ impl InboxStore for Shaky {
         self.inner.remove(slip).await?;
         tokio::task::yield_now().await;
         Ok(())
+    }
+
+    async fn remove_all(&self, slips: &[Slip]) -> Result<Removed, InboxError> {
+        tokio::task::yield_now().await;
+        self.write()?;
+        let removed = self.inner.remove_all(slips).await?;
+        tokio::task::yield_now().await;
+        Ok(removed)
     }
 }
 

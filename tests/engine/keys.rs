@@ -407,3 +407,62 @@ async fn a_row_that_others_deleted_in_the_target_is_made_anew_by_the_key_that_th
     give(&instance, &bare(&events[1])).await;
     assert_same_rows(&keeping, "made anew");
 }
+
+const RELATIONSHIP: &str = "new_account_contact";
+
+#[tokio::test(start_paused = true)]
+async fn links_of_a_row_known_by_key_wait_for_it_and_end_as_the_source_did_in_every_order() {
+    use dataverse_sync::sim::dataverse::{Collector, Message, Sink, Step};
+    for linked in [true, false] {
+        for order in permutations(4) {
+            let keeping = keeping(false);
+            let world = &keeping.world;
+            let links = Collector::default();
+            let step = Step::new(Uuid::from_u128(900), "contact", Sink::Collect(links.clone()));
+            world.source.subscribe(step.messages(&[Message::Associate, Message::Disassociate]));
+            let account = world.create("account", json!({ "name": "A", "accountnumber": "K1" }));
+            let contact = world.create("contact", json!({ "lastname": "C" }));
+            let person = world.source.person();
+            pause().await;
+            if !linked {
+                world.source.associate(&person, RELATIONSHIP, "account", account, contact).unwrap();
+                pause().await;
+                world.source.disassociate(&person, RELATIONSHIP, "account", account, contact).unwrap();
+            } else {
+                world.source.associate(&person, RELATIONSHIP, "account", account, contact).unwrap();
+                pause().await;
+                world.update("account", account, json!({ "accountnumber": "K2" }));
+            }
+            let mut events: Vec<ChangeEvent> = world.events().await.iter().map(decoded).collect();
+            events.extend(links.take().iter().map(decoded));
+            assert_eq!(events.len(), 4);
+            bring_all(&keeping, &events, &order, &format!("{order:?}, linked {linked}")).await;
+            let made = *world.target.rows("account").keys().next().unwrap();
+            assert_ne!(made, account);
+            let expected = if linked { vec![(made, contact)] } else { Vec::new() };
+            assert_eq!(world.target.links(RELATIONSHIP).into_iter().collect::<Vec<_>>(), expected, "{order:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_of_a_row_known_by_key_that_was_deleted_since_brings_nothing_back() {
+    use dataverse_sync::sim::dataverse::{Collector, Message, Sink, Step};
+    let keeping = keeping(false);
+    let world = &keeping.world;
+    let links = Collector::default();
+    let step = Step::new(Uuid::from_u128(900), "contact", Sink::Collect(links.clone()));
+    world.source.subscribe(step.messages(&[Message::Associate, Message::Disassociate]));
+    let account = world.create("account", json!({ "name": "A", "accountnumber": "K1" }));
+    let contact = world.create("contact", json!({ "lastname": "C" }));
+    world.source.associate(&world.source.person(), RELATIONSHIP, "account", account, contact).unwrap();
+    pause().await;
+    world.delete("account", account);
+    let instance = world.instance();
+    for event in world.events().await {
+        bring(&instance, &event).await.unwrap();
+    }
+    let link = decoded(&links.take()[0]);
+    assert_eq!(give(&instance, &link).await.name(), "stale");
+    assert!(world.target.rows("account").is_empty() && world.target.links(RELATIONSHIP).is_empty());
+}

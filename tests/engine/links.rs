@@ -194,7 +194,7 @@ async fn an_event_with_several_links_is_kept_whole_until_the_last_one_is_there()
             let inbox = instance.parts().inbox.as_ref().unwrap();
             let now_ms = instance.parts().clock.now().timestamp_millis();
             for (slip, entry) in inbox.due(now_ms, 10).await.unwrap() {
-                let _ = instance.resume(&slip, &entry, "sweep").await;
+                let _ = instance.resume(&slip, &entry, None, "sweep").await;
             }
         };
         let _ = tokio::time::timeout(Duration::from_millis(ms), sweep(&doomed)).await;

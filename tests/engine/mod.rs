@@ -1,5 +1,6 @@
 //! The engine against the Dataverse stand-in, in one process, on paused time.
 
+mod births;
 mod budget;
 mod crashes;
 mod deletes;
@@ -20,8 +21,10 @@ mod queue;
 mod race;
 mod reconcile;
 mod scale;
+mod storm;
 mod strangers;
 mod types;
+mod vanished;
 mod witness;
 mod world;
 mod worlds;

@@ -10,7 +10,7 @@ use dataverse_sync::domain::event::ChangeEvent;
 use dataverse_sync::domain::mapping::Limits;
 use dataverse_sync::domain::outcome::{Applied, Outcome};
 use dataverse_sync::inbox::memory::MemoryStore as InboxMemory;
-use dataverse_sync::inbox::store::{Cursor, Move, Page, Place, Range, Slip, Store, Stored};
+use dataverse_sync::inbox::store::{Cursor, Move, Page, Place, Range, Removed, Slip, Store, Stored};
 use dataverse_sync::inbox::{Entry, Inbox, InboxError, ParkedFilter};
 use dataverse_sync::ledger::memory::MemoryStore;
 use dataverse_sync::ledger::system::System;
@@ -82,6 +82,11 @@ impl Store for Remote {
     async fn remove(&self, slip: &Slip) -> Result<(), InboxError> {
         self.call(&self.others).await;
         self.inner.remove(slip).await
+    }
+
+    async fn remove_all(&self, slips: &[Slip]) -> Result<Removed, InboxError> {
+        self.call(&self.others).await;
+        self.inner.remove_all(slips).await
     }
 }
 
@@ -310,7 +315,8 @@ async fn a_hundred_thousand_due_entries_are_handed_over_within_two_ticks_and_han
     assert!(world.handlers.last(|_| true) - world.start < 5 * MINUTE);
     let (shifts, sends) = (world.remote.shifts.load(Ordering::SeqCst), bus.sends.load(Ordering::SeqCst));
     assert!(shifts < 3_000 && sends < 2_000, "{shifts} moves, {sends} sends");
-    assert!(world.remote.lists.load(Ordering::SeqCst) < 1_500, "{:?}", world.remote.lists);
+    // some of them ask whether what is out was worked off
+    assert!(world.remote.lists.load(Ordering::SeqCst) < 2_000, "{:?}", world.remote.lists);
     assert!(!bus.broken.load(Ordering::SeqCst), "a request was larger than the service takes");
     assert_eq!((bus.queue.counts().dropped, bus.queue.pending()), (0, 0));
 }

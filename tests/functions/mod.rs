@@ -7,11 +7,12 @@ mod console;
 mod rows;
 
 use crate::support::folder::Folder;
+use crate::support::table;
 use dataverse_sync::sim::dataverse::sample::sample_schema;
 use dataverse_sync::sim::dataverse::{Environment, Settings, serve};
 use dataverse_sync::sim::host::{FunctionKeys, Handlers, Host, HostSettings};
 use dataverse_sync::sim::http::{Sender, Server};
-use dataverse_sync::sim::tables::{self, DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY, TableService};
+use dataverse_sync::sim::tables::{self, TableService};
 use http::{HeaderMap, Request};
 use serde_json::Value;
 use std::path::Path;
@@ -80,9 +81,7 @@ impl World {
         let target = Environment::new(Settings::new(Uuid::from_u128(2), sample_schema()));
         let tables = TableService::new(tables::Settings::default());
         let served = (serve(target.clone(), 0).await.unwrap(), tables::serve(tables.clone(), 0).await.unwrap());
-        let endpoint = format!("{}/{DEVELOPMENT_ACCOUNT}", served.1.url());
-        let storage =
-            format!("AccountName={DEVELOPMENT_ACCOUNT};AccountKey={DEVELOPMENT_KEY};TableEndpoint={endpoint}");
+        let storage = table::connection(&served.1.url());
         let (url, auth) = (served.0.url(), "none".to_owned());
         let own = [("TARGET_URL", url), ("TARGET_AUTH", auth), ("AzureWebJobsStorage", storage)];
         let more = more.iter().map(|(name, value)| (*name, (*value).to_owned()));

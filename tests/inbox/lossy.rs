@@ -1,7 +1,7 @@
 //! A store of entries that loses answers on command, after the effect or before it, and counts.
 
 use async_trait::async_trait;
-use dataverse_sync::inbox::store::{Cursor, Move, Page, Place, Range, Slip, Store, Stored};
+use dataverse_sync::inbox::store::{Cursor, Move, Page, Place, Range, Removed, Slip, Store, Stored};
 use dataverse_sync::inbox::{Inbox, InboxError};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -100,6 +100,18 @@ impl Store for Lossy {
             Fault::None => self.inner.remove(slip).await,
             Fault::AfterEffect => {
                 self.inner.remove(slip).await?;
+                unknown()
+            }
+            Fault::BeforeEffect => unknown(),
+            Fault::Refused => refused(),
+        }
+    }
+
+    async fn remove_all(&self, slips: &[Slip]) -> Result<Removed, InboxError> {
+        match self.next() {
+            Fault::None => self.inner.remove_all(slips).await,
+            Fault::AfterEffect => {
+                self.inner.remove_all(slips).await?;
                 unknown()
             }
             Fault::BeforeEffect => unknown(),

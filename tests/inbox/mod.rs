@@ -2,6 +2,7 @@
 
 mod due;
 mod handover;
+mod leaving;
 mod lossy;
 mod parked;
 mod stores;

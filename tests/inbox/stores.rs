@@ -1,6 +1,6 @@
 //! The stores that the suite runs on, each case with a table of its own: listings look at all of it.
 
-use super::{due, handover, parked};
+use super::{due, handover, leaving, parked};
 use crate::support::azurite::Azurite;
 use crate::support::table::{client, connection};
 use dataverse_sync::inbox::Inbox;
@@ -89,6 +89,12 @@ macro_rules! all_cases {
                 an_entry_is_put_off_unless_somebody_else_moved_it
                 a_lost_answer_to_a_hand_over_loses_no_entry_and_hands_none_over
                 a_name_means_its_entry_and_nothing_after_that
+            }
+            leaving {
+                a_hundred_entries_of_a_shard_go_with_one_request
+                of_entries_that_leave_together_one_that_was_written_anew_stays_and_one_that_is_gone_is_no_matter
+                what_waits_to_leave_goes_after_a_while_with_whoever_passes_by
+                a_lost_answer_to_a_removal_of_many_leaves_none_and_a_refused_one_leaves_all
             }
             parked {
                 a_parked_event_is_listed_shown_and_taken_back

@@ -57,23 +57,50 @@ async fn must_take(flows: &Flows, id: &str, owner: &Token) -> u32 {
     }
 }
 
-/// Loses the answers to its first writes: after the effect, or before it.
+/// What happens to a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lost {
+    /// It works, the answer is lost.
+    After,
+    /// It never arrives, which nobody knows.
+    Before,
+    /// It arrives when nobody waits for it any more.
+    Late,
+}
+
+/// Loses its next writes, or their answers.
 #[derive(Debug)]
 struct Lossy {
     inner: Arc<dyn FlowStore>,
-    lost: Mutex<VecDeque<bool>>,
+    lost: Mutex<VecDeque<Lost>>,
+    late: Mutex<Vec<(String, FlowRecord, Expect)>>,
     reads: AtomicUsize,
     writes: AtomicUsize,
 }
 
 impl Lossy {
-    fn new(inner: &Arc<dyn FlowStore>, lost: &[bool]) -> Arc<Self> {
-        let lost = Mutex::new(lost.iter().copied().collect());
-        Arc::new(Self { inner: Arc::clone(inner), lost, reads: AtomicUsize::new(0), writes: AtomicUsize::new(0) })
+    fn new(inner: &Arc<dyn FlowStore>, lost: &[Lost]) -> Arc<Self> {
+        Arc::new(Self {
+            inner: Arc::clone(inner),
+            lost: Mutex::new(lost.iter().copied().collect()),
+            late: Mutex::default(),
+            reads: AtomicUsize::new(0),
+            writes: AtomicUsize::new(0),
+        })
     }
 
     fn round_trips(&self) -> (usize, usize) {
         (self.reads.swap(0, Ordering::SeqCst), self.writes.swap(0, Ordering::SeqCst))
+    }
+
+    /// What was on its way arrives. How much of it still had an effect.
+    async fn land(&self) -> usize {
+        let late = std::mem::take(&mut *self.late.lock().unwrap());
+        let mut effects = 0;
+        for (id, record, expect) in late {
+            effects += usize::from(self.inner.put_flow(&id, &record, &expect).await.is_ok());
+        }
+        effects
     }
 }
 
@@ -87,11 +114,11 @@ impl FlowStore for Lossy {
     async fn put_flow(&self, id: &str, record: &FlowRecord, expect: &Expect) -> Result<Etag, StoreError> {
         self.writes.fetch_add(1, Ordering::SeqCst);
         let lost = self.lost.lock().unwrap().pop_front();
-        if lost != Some(false) {
-            let etag = self.inner.put_flow(id, record, expect).await?;
-            if lost.is_none() {
-                return Ok(etag);
-            }
+        match lost {
+            None => return self.inner.put_flow(id, record, expect).await,
+            Some(Lost::After) => drop(self.inner.put_flow(id, record, expect).await?),
+            Some(Lost::Before) => {}
+            Some(Lost::Late) => self.late.lock().unwrap().push((id.to_owned(), record.clone(), expect.clone())),
         }
         Err(StoreError::Unknown("answer lost".to_owned()))
     }
@@ -187,7 +214,8 @@ pub async fn taking_again_with_the_same_token_extends_the_lease(world: World) {
 }
 
 pub async fn lost_answers_are_found_to_be_ours(world: World) {
-    for lost in [&[true][..], &[false], &[true, false, true], &[false, false]] {
+    use Lost::{After, Before, Late};
+    for lost in [&[After][..], &[Before], &[After, Before, After], &[Before, Before], &[Late, Before]] {
         let (id, mine) = (world.id(&format!("lost {lost:?}")), token("mine"));
         let take = Lossy::new(&world.flows, lost);
         let flows = world.flows_on(take.clone(), world.clock.clone());
@@ -226,16 +254,34 @@ pub async fn of_many_at_once_one_holds_an_id(world: World) {
     assert_eq!(join_all(asked).await.into_iter().filter(|held| *held).count(), 1);
 }
 
-/// Whether two claimants ever held the id at once, and how often it was finished, for one seed. Each claimant has a clock of
-/// its own, stalls past its lease, loses answers, gives up, or finishes.
+pub async fn a_write_that_lands_when_its_author_has_given_up_is_what_was_asked_for_or_nothing(world: World) {
+    let (id, slow, quick) = (world.id("order"), token("slow"), token("quick"));
+    // asked until the author gave up: then the first of the writes lands, and no other
+    let store = Lossy::new(&world.flows, &[Lost::Late; 8]);
+    let flows = world.flows_on(store.clone(), world.clock.clone());
+    assert!(flows.take(&id, &slow, HOLD).await.is_err());
+    assert_eq!(store.land().await, 1);
+    assert!(!is_held(&world.flows().take(&id, &quick, HOLD).await.unwrap()), "it is taken, though nobody was told");
+    assert_eq!(must_take(&world.flows(), &id, &slow).await, 1, "whoever asks again with its token has it");
+    // a finish that lands after somebody took over
+    store.lost.lock().unwrap().extend([Lost::Late; 8]);
+    assert!(flows.finish(&id, &slow, Some("1")).await.is_err());
+    world.clock.advance(HOLD + SKEW);
+    assert_eq!(must_take(&world.flows(), &id, &quick).await, 2);
+    assert_eq!(store.land().await, 0);
+    assert_eq!(world.flows().finish(&id, &quick, Some("2")).await.unwrap(), Settled::Settled);
+}
+
+/// How often an id was taken and finished, for one seed. Each claimant has a clock of its own, stalls past its lease, loses
+/// answers, gives up, or finishes; writes land late.
 async fn race(world: &World, seed: u64) -> (u32, usize) {
     let mut random = StdRng::seed_from_u64(seed);
     let id = world.id(&format!("race {seed}"));
-    let claimants: Vec<(Token, Flows, TestClock)> = (0..5)
+    let claimants: Vec<(Token, Flows, TestClock, Arc<Lossy>)> = (0..5)
         .map(|n| {
             let clock = world.clock.skewed(random.random_range(-2_400..=2_400));
-            let lost: Vec<bool> = (0..random.random_range(0..3)).map(|_| random.random()).collect();
-            (token(&format!("t{n}")), world.flows_on(Lossy::new(&world.flows, &lost), clock.clone()), clock)
+            let store = Lossy::new(&world.flows, &[]);
+            (token(&format!("t{n}")), world.flows_on(store.clone(), clock.clone()), clock, store)
         })
         .collect();
     // until when each believes to hold it, by the shared time
@@ -244,7 +290,14 @@ async fn race(world: &World, seed: u64) -> (u32, usize) {
     for _ in 0..40 {
         world.clock.advance(Duration::from_millis(random.random_range(0..25_000)));
         let n = random.random_range(0..claimants.len());
-        let (owner, flows, clock) = &claimants[n];
+        let (owner, flows, clock, store) = &claimants[n];
+        if random.random_bool(0.3) {
+            let lost = [Lost::After, Lost::Before, Lost::Late][random.random_range(0..3)];
+            store.lost.lock().unwrap().push_back(lost);
+        }
+        if random.random_bool(0.3) {
+            claimants[random.random_range(0..claimants.len())].3.land().await;
+        }
         let now_ms = world.clock.now().timestamp_millis();
         match random.random_range(0..10) {
             0..6 => match flows.take(&id, owner, HOLD).await.unwrap() {
@@ -291,7 +344,7 @@ pub async fn whatever_the_order_one_holds_it_at_a_time_and_one_finishes_it(world
         taken_over += usize::from(attempts > 1);
         finished += done;
     }
-    assert!(taken_over > 4 && finished > 6, "the races reach what they aim at: {taken_over}, {finished}");
+    assert!(taken_over > 4 && finished > 3, "the races reach what they aim at: {taken_over}, {finished}");
 }
 
 pub async fn claims_are_forgotten_when_nobody_needs_them_and_not_before(world: World) {

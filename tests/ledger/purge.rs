@@ -118,6 +118,54 @@ pub async fn a_tombstone_goes_last_and_only_when_it_is_old(world: World) {
     assert!(waits.knows_the_row().await, "an event waits for it");
 }
 
+pub async fn pointers_of_keys_that_were_let_go_are_forgotten_and_no_others(world: World) {
+    let worker = world.worker();
+    let key = |name: &str| world.another(&format!("key='{name}'"));
+    let (now, old, left, kept, again) = (key("Now"), key("Old"), key("Left"), key("Kept"), key("Again"));
+    let (waiting, busy, unsure, orphan) = (key("Waiting"), key("Busy"), key("Unsure"), key("Orphan"));
+    let home = |name: &str| world.another(name);
+    let state =
+        RowState { key: Some(now.partition.clone()), wanted: Some(waiting.partition.clone()), ..RowState::default() };
+    let row = home("row");
+    row.done("e", state).await;
+    let worked_on = home("busy");
+    let doubtful = home("unsure");
+    let touched = RowState { touched: ["accountnumber".to_owned()].into(), ..RowState::default() };
+    doubtful.done("e", touched).await;
+    let pointers = [
+        (&now, &row),
+        (&old, &row),
+        (&left, &row),
+        (&kept, &row),
+        (&again, &row),
+        (&waiting, &row),
+        (&busy, &worked_on),
+        (&unsure, &doubtful),
+        (&orphan, &home("gone")),
+    ];
+    for (key, home) in pointers {
+        assert!(worker.point(&key.partition, None, &home.partition).await.unwrap());
+        if *key.partition != kept.partition {
+            worker.note_let_go(&key.partition, &home.partition).await.unwrap();
+        }
+    }
+    // it is another row's by now, and once more this one's
+    worker.note_let_go(&left.partition, &worked_on.partition).await.unwrap();
+    let found = worker.row(&again.partition).await.unwrap();
+    assert!(worker.point(&again.partition, found.as_ref(), &row.partition).await.unwrap());
+    world.clock.advance(DAY * 170);
+    assert_eq!(world.purge(ScanStart::Beginning, 1_000).await.pointers, 0, "as long as tombstones");
+    world.clock.advance(DAY * 20);
+    let _claim = worked_on.must_claim(&worker, &worked_on.event("e")).await;
+    assert_eq!(world.purge(ScanStart::Beginning, 1_000).await.pointers, 3);
+    for (key, stays) in [(&old, false), (&left, false), (&orphan, false)]
+        .into_iter()
+        .chain([&now, &kept, &again, &waiting, &busy, &unsure].map(|key| (key, true)))
+    {
+        assert_eq!(key.knows_the_row().await, stays, "{}", key.partition);
+    }
+}
+
 pub async fn a_bounded_purge_goes_on_where_it_stopped_and_comes_round(world: World) {
     for n in 0..12 {
         world.another(&format!("row {n}")).done("e", deleted(&world)).await;

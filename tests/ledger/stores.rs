@@ -179,6 +179,7 @@ macro_rules! purge_cases {
             a_bounded_purge_goes_on_where_it_stopped_and_comes_round
             a_partition_larger_than_the_budget_does_not_hold_up_the_scan
             links_that_are_gone_and_events_that_waited_are_forgotten_too
+            pointers_of_keys_that_were_let_go_are_forgotten_and_no_others
             leases_and_states_of_the_system_are_never_purged
         }
     };
@@ -199,6 +200,7 @@ macro_rules! flow_cases {
             an_owner_whose_lease_ended_without_a_taker_may_finish
             taking_again_with_the_same_token_extends_the_lease
             lost_answers_are_found_to_be_ours
+            a_write_that_lands_when_its_author_has_given_up_is_what_was_asked_for_or_nothing
             taking_and_settling_cost_two_round_trips_and_a_refusal_one
             of_many_at_once_one_holds_an_id
             whatever_the_order_one_holds_it_at_a_time_and_one_finishes_it

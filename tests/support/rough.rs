@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use dataverse_sync::inbox::InboxError;
 use dataverse_sync::inbox::memory::MemoryStore as InboxMemory;
 use dataverse_sync::inbox::store::{
-    Cursor, Move, Page, Place, Range, Slip, Store as InboxStore, Stored as InboxStored,
+    Cursor, Move, Page, Place, Range, Removed, Slip, Store as InboxStore, Stored as InboxStored,
 };
 use dataverse_sync::ledger::memory::MemoryStore;
 use dataverse_sync::ledger::purge::{Expiring, PageEnd, ScanPage, ScanStart};
@@ -227,6 +227,14 @@ impl Expiring for Rough {
         let (ledger, partition, records) = (Arc::clone(&self.ledger), partition.to_owned(), records.to_vec());
         self.write(&what, async move { ledger.remove(&partition, &records).await }.boxed()).await
     }
+
+    async fn row(&self, partition: &str) -> Result<Option<Stored<RowRecord>>, StoreError> {
+        Rough::read(self, &format!("row {partition}"), Expiring::row(self.ledger.as_ref(), partition).boxed()).await
+    }
+
+    fn stored_name(&self, partition: &str) -> Result<String, StoreError> {
+        self.ledger.stored_name(partition)
+    }
 }
 
 #[async_trait]
@@ -256,5 +264,11 @@ impl InboxStore for Rough {
         let what = format!("inbox remove {}", slip.place.key);
         let (inbox, slip) = (Arc::clone(&self.inbox), slip.clone());
         self.write(&what, async move { InboxStore::remove(inbox.as_ref(), &slip).await }.boxed()).await
+    }
+
+    async fn remove_all(&self, slips: &[Slip]) -> Result<Removed, InboxError> {
+        let what = format!("inbox remove {}", slips.len());
+        let (inbox, slips) = (Arc::clone(&self.inbox), slips.to_vec());
+        self.write(&what, async move { inbox.remove_all(&slips).await }.boxed()).await
     }
 }

@@ -21,6 +21,20 @@ fn used(stat: &str) -> Option<Duration> {
     Some(Duration::from_millis((ticks(USER)? + ticks(SYSTEM)?) * 1_000 / TICKS_PER_SECOND))
 }
 
+/// How the machine's CPU time was spent so far: used, and all of it; `None` where the system does not tell in this way.
+pub(super) fn machine() -> Option<(u64, u64)> {
+    spent(&std::fs::read_to_string("/proc/stat").ok()?)
+}
+
+fn spent(stat: &str) -> Option<(u64, u64)> {
+    let line = stat.lines().find(|line| line.starts_with("cpu "))?;
+    let ticks: Vec<u64> = line.split_whitespace().skip(1).map(str::parse).collect::<Result<_, _>>().ok()?;
+    // guests' time is in that of users already
+    let all: u64 = ticks.iter().take(8).sum();
+    let idle: u64 = ticks.iter().skip(3).take(2).sum();
+    Some((all.checked_sub(idle)?, all))
+}
+
 /// The most memory that a process has held so far, in KiB; `None` where the system does not tell in this way.
 pub(super) fn peak_kib(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -47,12 +61,6 @@ pub(super) fn per(count: u64, events: usize) -> f64 {
     (count as f64 / events.max(1) as f64 * 1_000.0).round() / 1_000.0
 }
 
-/// The highest value of each of at most `parts` equal parts of a series.
-pub(super) fn peaks(samples: &[usize], parts: usize) -> Vec<usize> {
-    let size = samples.len().div_ceil(parts.max(1)).max(1);
-    samples.chunks(size).map(|part| part.iter().copied().max().unwrap_or_default()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,8 +82,9 @@ mod tests {
     }
 
     #[test]
-    fn a_series_is_told_by_its_peaks() {
-        assert_eq!(peaks(&[1, 5, 2, 2, 0], 3), [5, 2, 0]);
-        assert_eq!(peaks(&[], 3), [0; 0]);
+    fn idle_time_and_waiting_for_disks_are_not_used_time() {
+        let stat = "cpu  10 0 5 80 5 0 0 0 3 0\ncpu0 10 0 5 80 5 0 0 0 3 0\n";
+        assert_eq!(spent(stat), Some((15, 100)));
+        assert_eq!(spent("intr 1"), None);
     }
 }

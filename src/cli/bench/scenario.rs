@@ -40,6 +40,14 @@ impl Scenario {
         }
     }
 
+    /// Whether it needs a target whose limits and faults can be chosen.
+    pub(super) fn needs_the_stand_in(self) -> bool {
+        match self {
+            Self::Throttled | Self::Faulty => true,
+            Self::NewRows | Self::HotRows | Self::Duplicates | Self::Races | Self::Storm => false,
+        }
+    }
+
     /// Rows that the events are about.
     pub(super) fn rows(self, events: usize) -> usize {
         match self {

@@ -82,6 +82,9 @@ fn answer(status: StatusCode, body: &Bytes) -> Vec<String> {
 fn result_of(json: &Json) -> String {
     let text = |name: &str| json.get(name).and_then(Json::as_str).unwrap_or_default();
     let outcome = text("outcome");
+    if let (true, Some(claim)) = (outcome.is_empty(), json.get("claim").and_then(Json::as_str)) {
+        return format!("{}: claim {claim}", text("state"));
+    }
     if outcome.is_empty() {
         let problem = [text("title"), text("detail"), text("error")];
         return problem.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");

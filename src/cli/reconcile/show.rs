@@ -56,6 +56,9 @@ fn table_text(table: &TableReport, dry: bool) -> String {
     if table.extra > 0 {
         line(&mut text, "extra", numbers(table.extra, &table.extra_examples));
     }
+    if table.key_changed > 0 {
+        line(&mut text, "key changed", numbers(table.key_changed, &table.key_changed_examples));
+    }
     if table.different > 0 {
         line(&mut text, "different", table.different);
     }
@@ -96,13 +99,14 @@ fn would(table: &TableReport) -> String {
     if table.is_equal() {
         return "do nothing".to_owned();
     }
+    let renamed = if table.key_changed > 0 { format!("rename {}, ", table.key_changed) } else { String::new() };
     let number = match table.deletes_max {
         max if max != 0 && table.extra > u64::from(max) => format!(" --deletes-max {}", table.extra),
         _ => String::new(),
     };
     let extra = format!(", leave {} extra rows (--delete-extra{number} deletes them)", table.extra);
     let extra = if table.extra > 0 { extra } else { String::new() };
-    format!("create {}, update {}{extra}", table.missing, table.different)
+    format!("create {}, {renamed}update {}{extra}", table.missing, table.different)
 }
 
 /// Extra rows that are still there.
@@ -120,7 +124,12 @@ fn left(table: &TableReport) -> Option<String> {
 
 fn link_text(link: &LinkReport) -> String {
     let pair = |(first, second): &(uuid::Uuid, uuid::Uuid)| format!("{first} - {second}");
-    let mut text = format!("{} (many-to-many)\n", link.relationship);
+    let resumed = if link.resumed { ", the rest of an earlier run" } else { "" };
+    let mut text = format!("{} (many-to-many{resumed})\n", link.relationship);
+    if let Some(why) = &link.not_compared {
+        line(&mut text, "not compared", why);
+        return text;
+    }
     line(&mut text, "links", format!("source {}, target {}", link.source_links, link.target_links));
     let shown: Vec<String> = link.missing_examples.iter().map(pair).collect();
     line(&mut text, "missing", numbers(link.missing, &shown));

@@ -43,6 +43,8 @@ struct Stored {
     moved: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     wanted: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    let_go_ms: Option<i64>,
 }
 
 impl Serialize for RowState {
@@ -71,6 +73,7 @@ impl Serialize for RowState {
             key: self.key.clone(),
             moved: self.moved.clone(),
             wanted: self.wanted.clone(),
+            let_go_ms: self.let_go_ms,
         }
         .serialize(serializer)
     }
@@ -102,6 +105,7 @@ impl<'de> Deserialize<'de> for RowState {
             key: stored.key,
             moved: stored.moved,
             wanted: stored.wanted,
+            let_go_ms: stored.let_go_ms,
         })
     }
 }

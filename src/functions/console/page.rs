@@ -176,15 +176,19 @@ fn numbers(page: &mut Page, status: &Status, now: &str) {
     page.raw("</dl>\n<h2>This instance</h2>\n<dl class=\"tiles\">\n");
     let source = (status.gate.source.as_ref(), status.breaker.source.as_ref(), status.concurrency.source.as_ref());
     let target = (Some(&status.gate.target), Some(&status.breaker.target), Some(&status.concurrency.target));
-    for (names, (gate, breaker, calls)) in [
-        (["gate to target", "breaker", "calls at once"], target),
-        (["gate to source", "breaker", "calls at once"], source),
-    ] {
-        let [gate_name, breaker_name, calls_name] = names;
+    let retries = (Some(&status.retries.target), status.retries.source.as_ref());
+    for (gate_name, (gate, breaker, calls), retries) in
+        [("gate to target", target, retries.0), ("gate to source", source, retries.1)]
+    {
+        let (breaker_name, calls_name) = ("breaker", "calls at once");
         let (Some(gate), Some(breaker), Some(calls)) = (gate, breaker, calls) else { continue };
         page.tile(gate_name, if gate.state == "open" { "good" } else { "bad" }, gate.state);
         page.tile(breaker_name, if breaker.state == "closed" { "good" } else { "bad" }, breaker.state);
         page.tile(calls_name, "", format!("{} of {} (up to {})", calls.in_flight, calls.limit, calls.max));
+        if let Some(retries) = retries {
+            let class = if retries.left == 0 { "warn" } else { "" };
+            page.tile("repetitions left", class, format!("{} of {}", retries.left, retries.max));
+        }
     }
     page.tile("foreign events ignored", "", status.foreign);
     page.raw("</dl>\n");

@@ -3,7 +3,7 @@
 use super::page::{Fields, page, policy};
 use crate::operate::console::{ParkedLine, ParkedList, Part, View};
 use crate::operate::history::{EventLine, History, LeaseView, StateView};
-use crate::operate::status::{BreakerStatus, Concurrency, GateStatus, Sides, Status};
+use crate::operate::status::{BreakerStatus, Concurrency, GateStatus, Retries, Sides, Status};
 use crate::sync::paused::Paused;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,6 +17,7 @@ fn status(text: &str) -> Status {
         gate: Sides { target: GateStatus { state: "closed", closed_for_s: 12.4 }, source: None },
         breaker: Sides { target: BreakerStatus { state: "closed", shut_for_s: 0.0 }, source: None },
         concurrency: Sides { target: Concurrency { in_flight: 1, limit: 4, max: 8 }, source: None },
+        retries: Sides { target: Retries { left: 0, max: 10 }, source: None },
         owed: 3,
         due: 2,
         oldest: Some("2026-01-05T07:00:00Z".to_owned()),
@@ -135,6 +136,7 @@ fn the_page_loads_nothing_and_its_policy_lets_it_load_nothing() {
 #[test]
 fn it_says_first_what_needs_a_person() {
     let page = shown(&view("account"), "account");
+    assert!(page.contains("0 of 10"), "the retry budget is spent: {page}");
     let attention = page.split_once("<ul class=\"attention\">").unwrap().1.split_once("</ul>").unwrap().0;
     for expected in ["1 event is parked", "asked for a pause, 12 s", "paused: account", "too many deletes"] {
         assert!(attention.contains(expected), "{expected}: {attention}");

@@ -18,7 +18,7 @@ pub struct QueueSettings {
 /// A manifest: its function, and what its trigger must say.
 type Expected = (&'static str, &'static [(&'static str, &'static str)]);
 
-const FUNCTIONS: [Expected; 5] = [
+const FUNCTIONS: [Expected; 4] = [
     ("webhook", &[("type", "httpTrigger"), ("route", "webhook")]),
     (
         "queue",
@@ -32,34 +32,37 @@ const FUNCTIONS: [Expected; 5] = [
     ),
     // without it nothing that was deferred is ever tried again
     ("sweep", &[("type", "timerTrigger"), ("name", "timer")]),
-    ("status", &[("type", "httpTrigger"), ("route", "status")]),
     ("health", &[("type", "httpTrigger"), ("route", "health")]),
 ];
 
 /// Functions that may be left out; where they are deployed they must be right.
-const OPTIONAL: [Expected; 4] = [
+const OPTIONAL: [Expected; 3] = [
     ("rows", &[("type", "httpTrigger"), ("route", "rows/{table}/{key}"), ("authLevel", "function")]),
     ("claims", &[("type", "httpTrigger"), ("route", "claims/{id}"), ("authLevel", "function")]),
     ("console", &[("type", "httpTrigger"), ("route", "console"), ("authLevel", "function")]),
-    ("status", &[("type", "httpTrigger"), ("route", "status"), ("authLevel", "function")]),
 ];
 
 /// Checks the manifests, and the settings of the queue's trigger.
 #[must_use]
 pub fn manifests(root: &Path, settings: QueueSettings) -> Vec<Check> {
     let mut checks = Vec::new();
+    let in_clone = FUNCTIONS.iter().all(|(function, _)| matches!(find(root, function), Some((_, false))));
+    if in_clone {
+        let remedy = "before deploying, run `dataverse-sync package`: it puts them beside host.json";
+        checks.push(Check::warn("functions", "are in functions/, as in a clone", remedy));
+    }
     for (function, expected) in FUNCTIONS {
         let name = format!("function {function}");
         checks.extend(match find(root, function) {
             None => vec![Check::fail(&name, format!("{function}/function.json is not beside host.json"), COPY)],
-            Some((path, beside)) => manifest(&name, &path, beside, expected),
+            Some((path, beside)) => manifest(&name, &path, beside || in_clone, expected),
         });
     }
     for (function, expected) in OPTIONAL {
         let name = format!("function {function}");
         checks.extend(match find(root, function) {
             None => vec![Check::skipped(name, format!("{function}/function.json is not there: it is not deployed"))],
-            Some((path, beside)) => manifest(&name, &path, beside, expected),
+            Some((path, beside)) => manifest(&name, &path, beside || in_clone, expected),
         });
     }
     checks.extend(queue(settings));

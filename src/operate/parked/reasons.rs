@@ -1,4 +1,4 @@
-//! What the reasons of parked events mean, and what to do about each. The README's table is this one.
+//! What the reasons of parked events mean, and what to do about each. The table in docs/operate.md is this one.
 
 /// One reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

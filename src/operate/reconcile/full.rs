@@ -4,11 +4,11 @@
 use super::changes::Expired;
 use super::feed::{FeedError, Feeder};
 use super::lookups::Lookups;
-use super::progress::{Meter, WAITING, Watch};
+use super::progress::{Meter, Watch};
 use super::report::{Method, Report, TableReport};
 use super::rows::{absence, decided};
 use super::run::{Finding, Run, Stopped, fingerprint, new_report};
-use super::saved::{HOLD_MAX, Round, Saved, Step, Store, Taken, Unfinished};
+use super::saved::{Round, Saved, Step, Store, Unfinished};
 use super::table::Table;
 use super::tick::FULL_EVERY;
 use super::walk::{Position, Walk, WalkError};
@@ -21,15 +21,11 @@ use crate::domain::value::RowRef;
 use crate::sync::compared::Adoption;
 use futures_util::{StreamExt, stream};
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Rows that the ledger is asked about side by side.
 const ADOPTIONS_AT_ONCE: usize = 16;
-/// How long a table that another run has is waited for, in a run without an end of its own: that run may have died.
-const BUSY_PATIENCE: Duration = Duration::from_secs(90);
-const BUSY_PAUSE: Duration = Duration::from_secs(3);
 
 impl Reconciler {
     /// Mends what differs: of each table all rows, or what has changed since the last time.
@@ -91,11 +87,13 @@ impl Reconciler {
                 return Ok(report);
             }
         }
-        if all_rows {
-            let loaded: Vec<&Table<'_>> = tables.iter().filter_map(|(_, table)| table.as_ref().ok()).collect();
-            report.links = links::all(&run, &loaded, true).await;
-        }
+        let loaded: Vec<&Table<'_>> = tables.iter().filter_map(|(_, table)| table.as_ref().ok()).collect();
+        report.links = match all_rows {
+            true => links::all(&run, &loaded, true, unfinished.as_mut()).await,
+            false => links::not_looked_at(&run, &loaded),
+        };
         if unfinished.is_some()
+            && report.links.iter().all(|link| link.trouble.is_none())
             && let Err(error) = Unfinished::end(&self.system).await
         {
             tracing::warn!(%error, "the next full run within a day would find nothing to do");
@@ -121,42 +119,13 @@ impl Run<'_> {
         if table.refused() {
             return Err(Stopped::Refused("the table cannot be compared".to_owned()));
         }
-        let store = self.take(table).await?;
+        let store = self.take(&table.map.source).await?;
         let mended = tokio::select! {
             mended = self.mend_held(table, &store, report) => mended,
             never = self.hold(&store) => match never {},
         };
         store.release().await;
         mended
-    }
-
-    /// Keeps the table for as long as this is asked; whether it was lost is seen when something is saved.
-    async fn hold(&self, store: &Store<'_>) -> Infallible {
-        loop {
-            tokio::time::sleep(store.renew_every()).await;
-            if let Err(error) = store.keep(self.monotonic()).await {
-                tracing::debug!(%error, "the lease of a table was not renewed");
-            }
-        }
-    }
-
-    async fn take(&self, table: &Table<'_>) -> Result<Store<'_>, Stopped> {
-        let patience = if self.deadline.is_some() { Duration::ZERO } else { BUSY_PATIENCE };
-        let until = self.monotonic().saturating_add(patience);
-        let hold = self.mapping().limits.lease.min(HOLD_MAX);
-        loop {
-            match Store::take(&self.reconciler.system, &table.map.source, hold).await? {
-                Taken::Ours(store) => return Ok(store),
-                Taken::Busy { until_ms } if self.monotonic() >= until => {
-                    return Err(Stopped::Busy { until_ms: Some(until_ms) });
-                }
-                Taken::Busy { .. } if self.options.stop.is_asked() => return Err(FeedError::OutOfTime.into()),
-                Taken::Busy { .. } => {
-                    self.meter.begin(&table.map.source, WAITING, 0, None);
-                    tokio::time::sleep(BUSY_PAUSE.min(hold / 4)).await;
-                }
-            }
-        }
     }
 
     async fn mend_held(&self, table: &Table<'_>, store: &Store<'_>, report: &mut TableReport) -> Result<(), Stopped> {

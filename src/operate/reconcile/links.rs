@@ -1,27 +1,41 @@
 //! Many-to-many links: the tables behind the relationships, merged like rows. Links have no time of their own, so their
 //! events are as old as what was read, less a second: whatever happened to a link after that is newer.
+//!
+//! Their tables cannot track changes, so only a comparison of all rows looks at them. Where a run that mends is, is kept in the
+//! ledger after every few hundred links, as for rows. What is not looked at is named, with the reason.
 
+use super::feed::FeedError;
+use super::linked::{LinkPosition, LinkWalk, Pair, SeenLink};
 use super::read::ReadError;
 use super::report::{LinkReport, example};
 use super::rows::just_before;
 use super::run::{Run, Stopped};
-use super::table::{Table, links_of, row_event};
+use super::saved::{LinkRound, Saved, Store, Unfinished};
+use super::table::{Table, row_event};
 use super::{dry, progress};
 use crate::chance;
 use crate::dataverse::metadata::facts::LinkFacts;
-use crate::dataverse::order::server_order;
-use crate::dataverse::pages::{Link as PageLink, LinkTable, Page};
+use crate::dataverse::pages::LinkTable;
 use crate::domain::event::{ChangeEvent, Comparison, EventId, Link, Operation, Origin};
 use crate::domain::mapping::{Identity, OperationKind};
+use crate::domain::schema::LinkSchema;
 use crate::domain::value::Columns;
 use chrono::{DateTime, Utc};
-use std::collections::{BTreeSet, VecDeque};
-use uuid::Uuid;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The column of a link, as the engine writes it down.
 const LINKED: &str = "linked";
-/// Links handed over at a time.
-const CHUNK_LINKS: usize = 500;
+/// Links looked at between two notes of the position.
+const CHUNK_LINKS: u64 = 500;
+
+const CHANGES_ONLY: &str =
+    "changes_only: links cannot be tracked, so this run did not look at them; `reconcile --full` compares them";
+const ONE_SIDE: &str = "not_in_run: its other table is not compared in this run";
+const NOT_IN_TARGET: &str = "not_in_target: the target has no such relationship";
+const NO_TABLE: &str = "unknown: the metadata does not tell where its links are";
+const NOT_CONFIGURED: &str = "not_configured: `operations` of one of its tables leaves links out";
+const BY_KEY: &str =
+    "known_by_key: the target knows rows of one of its tables by an alternate key, so GUIDs cannot be compared";
 
 /// One relationship, ready to be compared.
 struct Relationship<'a> {
@@ -32,46 +46,98 @@ struct Relationship<'a> {
     target: LinkTable,
 }
 
-/// All relationships between these tables.
-pub(super) async fn all(run: &Run<'_>, tables: &[&Table<'_>], mend: bool) -> Vec<LinkReport> {
+/// Both ends of a relationship between tables of the mapping, as far as they are in this run.
+type Ends<'a> = (Option<&'a Table<'a>>, Option<&'a Table<'a>>);
+
+/// The relationships of these tables with tables of the mapping, by name.
+fn relationships<'a>(run: &Run<'_>, tables: &[&'a Table<'a>]) -> BTreeMap<&'a str, Ends<'a>> {
+    let of = |name: &str| tables.iter().copied().find(|table| table.map.source == name);
+    let mapped = |link: &&LinkSchema| {
+        [&link.first.0, &link.second.0].iter().all(|name| run.mapping().tables.contains_key(*name))
+    };
+    let links = tables.iter().flat_map(|table| table.source.links.iter()).filter(mapped);
+    links.map(|link| (link.name.as_str(), (of(&link.first.0), of(&link.second.0)))).collect()
+}
+
+/// Names the relationships that a run does not look at because it does not compare all rows.
+pub(super) fn not_looked_at(run: &Run<'_>, tables: &[&Table<'_>]) -> Vec<LinkReport> {
+    relationships(run, tables).into_keys().map(|name| not_compared(name, CHANGES_ONLY)).collect()
+}
+
+fn not_compared(name: &str, why: &str) -> LinkReport {
+    let not_compared = Some(why.to_owned());
+    LinkReport { relationship: name.to_owned(), not_compared, ..LinkReport::default() }
+}
+
+/// All relationships between these tables; a run that mends passes over those that it had done before it was interrupted.
+pub(super) async fn all(
+    run: &Run<'_>,
+    tables: &[&Table<'_>],
+    mend: bool,
+    mut unfinished: Option<&mut Unfinished>,
+) -> Vec<LinkReport> {
     let mut reports = Vec::new();
-    for &first in tables {
-        for (link, second) in links_of(first, run.mapping()) {
-            let before = run.requests();
-            let mut report = LinkReport { relationship: link.name.clone(), ..LinkReport::default() };
-            let Some(&second) = tables.iter().find(|table| table.map.source == second) else { continue };
-            let ended = match prepare(run, &link.name, first, second).await {
-                Ok(Some(relationship)) => compare(run, &relationship, mend, &mut report).await,
-                Ok(None) => continue,
+    for (name, ends) in relationships(run, tables) {
+        let (before, state) = (run.requests(), state_of(name));
+        let mut report = LinkReport { relationship: name.to_owned(), ..LinkReport::default() };
+        let is_done = unfinished.as_ref().is_some_and(|unfinished| unfinished.done.contains(&state));
+        let ended = match (ends, is_done) {
+            (_, true) => {
+                report.resumed = true;
+                Ok(())
+            }
+            ((Some(first), Some(second)), false) => match prepare(run, name, first, second).await {
+                Ok(Ok(relationship)) if mend => self::mend(run, &relationship, &mut report).await,
+                Ok(Ok(relationship)) => compare(run, &relationship, &mut report).await,
+                Ok(Err(why)) => {
+                    reports.push(not_compared(name, why));
+                    continue;
+                }
                 Err(error) => Err(error),
-            };
-            report.trouble = ended.err().map(|stopped| stopped.to_string());
-            report.requests = dry::since(before, run.requests());
-            reports.push(report);
+            },
+            (_, false) => {
+                reports.push(not_compared(name, ONE_SIDE));
+                continue;
+            }
+        };
+        if let (Some(unfinished), true) = (&mut unfinished, ended.is_ok() && !is_done)
+            && let Err(error) = unfinished.done(&run.reconciler.system, &state).await
+        {
+            tracing::warn!(%error, "an interruption of this run would begin with this relationship again");
         }
+        report.trouble = ended.err().map(|stopped| stopped.to_string());
+        report.requests = dry::since(before, run.requests());
+        reports.push(report);
     }
     reports
 }
 
-/// What is needed to compare a relationship; `None` if it is not synchronised.
+/// What a relationship's state is kept under, beside those of tables.
+fn state_of(name: &str) -> String {
+    format!("links:{}", name.to_lowercase())
+}
+
+/// What is needed to compare a relationship, or why it is not.
 async fn prepare<'a>(
     run: &Run<'_>,
     name: &'a str,
     first: &'a Table<'a>,
     second: &'a Table<'a>,
-) -> Result<Option<Relationship<'a>>, Stopped> {
-    let synchronised =
-        |table: &Table<'_>| table.map.operations.contains(&OperationKind::Link) && table.map.identity == Identity::Id;
+) -> Result<Result<Relationship<'a>, &'static str>, Stopped> {
+    let both = [first, second];
+    if both.iter().any(|table| !table.map.operations.contains(&OperationKind::Link)) {
+        return Ok(Err(NOT_CONFIGURED));
+    }
+    if both.iter().any(|table| table.map.identity != Identity::Id) {
+        return Ok(Err(BY_KEY));
+    }
     let Some(known) = first.target.links.iter().find(|link| link.name.eq_ignore_ascii_case(name)) else {
-        return Ok(None);
+        return Ok(Err(NOT_IN_TARGET));
     };
     let (Some(source), Some(target)) = (first.source_facts.links.get(name), first.target_facts.links.get(&known.name))
     else {
-        return Ok(None);
+        return Ok(Err(NO_TABLE));
     };
-    if !synchronised(first) || !synchronised(second) {
-        return Ok(None);
-    }
     // the target may name the two tables the other way round
     let target = if known.first.0 == first.map.target {
         target.clone()
@@ -80,7 +146,7 @@ async fn prepare<'a>(
     };
     let source = link_table(run, true, source).await?;
     let target = link_table(run, false, &target).await?;
-    Ok(Some(Relationship { name, first, second, source, target }))
+    Ok(Ok(Relationship { name, first, second, source, target }))
 }
 
 async fn link_table(run: &Run<'_>, source: bool, facts: &LinkFacts) -> Result<LinkTable, ReadError> {
@@ -92,97 +158,94 @@ async fn link_table(run: &Run<'_>, source: bool, facts: &LinkFacts) -> Result<Li
     Ok(LinkTable { name, entity_set, first, second })
 }
 
-/// One side's page of links.
-#[derive(Default)]
-struct Side {
-    links: VecDeque<(Uuid, Uuid)>,
-    next: Option<PageLink>,
-    started: bool,
-    last: Option<Place>,
-    at: Option<DateTime<Utc>>,
+fn walk<'a>(run: &'a Run<'_>, relationship: &'a Relationship<'_>, position: LinkPosition) -> LinkWalk<'a> {
+    let readers = (run.lookups.source, run.lookups.target);
+    run.meter.begin(relationship.name, "links", 0, None);
+    LinkWalk::new(readers, (&relationship.source, &relationship.target), run.options.page_rows, position)
 }
 
-type Place = ([u8; 16], [u8; 16]);
-
-fn place((first, second): (Uuid, Uuid)) -> Place {
-    (server_order(first), server_order(second))
+/// Compares and counts.
+async fn compare(run: &Run<'_>, relationship: &Relationship<'_>, report: &mut LinkReport) -> Result<(), Stopped> {
+    let mut walk = walk(run, relationship, LinkPosition::default());
+    while let Some(seen) = walk.next().await? {
+        count(seen, report);
+        (report.source_links, report.target_links) = walk.counts();
+        run.meter.add(1);
+    }
+    Ok(())
 }
 
-impl Side {
-    async fn fill(&mut self, run: &Run<'_>, source: bool, table: &LinkTable, count: &mut u64) -> Result<(), Stopped> {
-        let reader = if source { run.lookups.source } else { run.lookups.target };
-        while self.links.is_empty() && (!self.started || self.next.is_some()) {
-            let (client, next) = (&reader.environment.client, self.next.as_ref());
-            let page: Page<(Uuid, Uuid)> = reader
-                .ask(&table.name, |call| async move { client.links(&call, table, run.options.page_rows, next).await })
-                .await?;
-            (self.next, self.started, self.at) = (page.next, true, page.at);
-            *count += u64::try_from(page.rows.len()).unwrap_or(u64::MAX);
-            for link in page.rows {
-                if self.last.is_some_and(|last| place(link) <= last) {
-                    let why = format!("{}: its links are not sorted as expected", table.name);
-                    return Err(Stopped::Refused(why));
-                }
-                self.last = Some(place(link));
-                self.links.push_back(link);
-            }
+/// Notes what was seen; the link to mend, and whether it should be there.
+fn count(seen: SeenLink, report: &mut LinkReport) -> Option<(Pair, bool)> {
+    match seen {
+        SeenLink::Both => None,
+        SeenLink::Missing(link) => {
+            report.missing += 1;
+            example(&mut report.missing_examples, link);
+            Some((link, true))
         }
-        Ok(())
+        SeenLink::Extra(link) => {
+            report.extra += 1;
+            example(&mut report.extra_examples, link);
+            Some((link, false))
+        }
     }
 }
 
-async fn compare(
+/// Mends, from where an interrupted run was.
+async fn mend(run: &Run<'_>, relationship: &Relationship<'_>, report: &mut LinkReport) -> Result<(), Stopped> {
+    let store = run.take(&state_of(relationship.name)).await?;
+    let mended = tokio::select! {
+        mended = mend_held(run, relationship, &store, report) => mended,
+        never = run.hold(&store) => match never {},
+    };
+    store.release().await;
+    mended
+}
+
+async fn mend_held(
     run: &Run<'_>,
     relationship: &Relationship<'_>,
-    mend: bool,
+    store: &Store<'_>,
     report: &mut LinkReport,
 ) -> Result<(), Stopped> {
-    let (mut source, mut target) = (Side::default(), Side::default());
-    let (mut events, name) = (Vec::new(), chance::token().simple().to_string());
+    let delete_extra = run.options.delete_extra;
+    let begun = store.load().await?.links.filter(|round| round.delete_extra == delete_extra && !run.options.anew);
+    report.resumed = begun.is_some();
+    let mut round = begun.unwrap_or_else(|| {
+        let (run, position) = (chance::token().simple().to_string(), LinkPosition::default());
+        LinkRound { run, delete_extra, position }
+    });
+    let mut walk = walk(run, relationship, round.position.clone());
+    let chunk = u64::from(run.options.page_rows).min(CHUNK_LINKS);
+    let (mut events, mut looked_at) = (Vec::new(), 0);
     let meter: &progress::Meter<'_> = &run.meter;
-    meter.begin(relationship.name, "links", 0, None);
-    loop {
-        source.fill(run, true, &relationship.source, &mut report.source_links).await?;
-        target.fill(run, false, &relationship.target, &mut report.target_links).await?;
-        let (here, there) = (source.links.front().copied(), target.links.front().copied());
-        let (link, present) = match (here, there) {
-            (None, None) => break,
-            (Some(here), Some(there)) if here == there => {
-                source.links.pop_front();
-                target.links.pop_front();
-                meter.add(1);
-                continue;
-            }
-            (Some(here), there) if there.is_none_or(|there| place(here) < place(there)) => {
-                source.links.pop_front();
-                report.missing += 1;
-                example(&mut report.missing_examples, here);
-                (here, true)
-            }
-            (_, Some(there)) => {
-                target.links.pop_front();
-                report.extra += 1;
-                example(&mut report.extra_examples, there);
-                (there, false)
-            }
-            (Some(_), None) => break,
-        };
+    while let Some(seen) = walk.next().await? {
+        (report.source_links, report.target_links) = walk.counts();
+        looked_at += 1;
         meter.add(1);
-        if mend && (present || run.options.delete_extra) {
-            let seen_at = run.seen_at(source.at);
-            events.push(event(relationship, &name, link, present, seen_at));
+        if let Some((link, present)) = count(seen, report).filter(|(_, present)| *present || delete_extra) {
+            events.push(event(relationship, &round.run, link, present, run.seen_at(walk.at())));
         }
-        if events.len() >= CHUNK_LINKS {
-            run.feeder.feed(std::mem::take(&mut events), &mut report.done).await?;
+        if looked_at < chunk {
+            continue;
+        }
+        looked_at = 0;
+        run.feeder.feed(std::mem::take(&mut events), &mut report.done).await?;
+        round.position = walk.position();
+        run.save(store, &Saved { links: Some(round.clone()), ..Saved::default() }).await?;
+        if run.is_over() {
+            return Err(FeedError::OutOfTime.into());
         }
     }
-    Ok(run.feeder.feed(events, &mut report.done).await?)
+    run.feeder.feed(events, &mut report.done).await?;
+    run.save(store, &Saved::default()).await
 }
 
 fn event(
     relationship: &Relationship<'_>,
     run: &str,
-    (first, second): (Uuid, Uuid),
+    (first, second): Pair,
     present: bool,
     seen_at: DateTime<Utc>,
 ) -> ChangeEvent {

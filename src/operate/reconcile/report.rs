@@ -78,6 +78,8 @@ pub struct TableReport {
     pub missing: u64,
     /// Rows that the source lacks.
     pub extra: u64,
+    /// Rows that the target has under another key.
+    pub key_changed: u64,
     /// Rows that are on both sides and differ.
     pub different: u64,
     /// Rows that differed at first sight and not at second: events were on their way.
@@ -88,6 +90,8 @@ pub struct TableReport {
     pub missing_examples: Vec<Uuid>,
     /// Ids of extra rows, some.
     pub extra_examples: Vec<Uuid>,
+    /// Ids (the source's) of rows with another key, some.
+    pub key_changed_examples: Vec<Uuid>,
     /// Per differing column some rows.
     pub column_examples: BTreeMap<String, Vec<Example>>,
     /// Columns that are not compared at all, and why.
@@ -152,6 +156,12 @@ pub struct Cannot {
 pub struct LinkReport {
     /// Its schema name.
     pub relationship: String,
+    /// Why it was not looked at: a word, then what it means.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_compared: Option<String>,
+    /// It went on where an earlier run had stopped: the numbers are those of this part.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub resumed: bool,
     /// Links there.
     pub source_links: u64,
     /// Links there.
@@ -182,7 +192,7 @@ impl TableReport {
     /// Whether nothing was found to mend.
     #[must_use]
     pub fn is_equal(&self) -> bool {
-        self.missing == 0 && self.extra == 0 && self.different == 0
+        self.missing == 0 && self.extra == 0 && self.different == 0 && self.key_changed == 0
     }
 
     /// Counts what cannot be done in a row.

@@ -26,6 +26,8 @@ pub struct RowDifference {
     pub id: Uuid,
     /// The target's row, if it is there.
     pub target: Option<Uuid>,
+    /// The target's row if that has another key, and nothing else is known to be wrong with it.
+    pub renamed: Option<Uuid>,
     /// Changes whenever the source's row does.
     pub version: i64,
     /// Columns (target names) that cannot be mended or compared in this row, and why.
@@ -40,6 +42,15 @@ impl RowDifference {
     pub fn differs(&self) -> &BTreeSet<String> {
         static NONE: BTreeSet<String> = BTreeSet::new();
         self.event.origin.comparison.as_ref().map_or(&NONE, |comparison| &comparison.differs)
+    }
+
+    /// The same for a row that the target has under another key: it is to be renamed.
+    #[must_use]
+    pub(super) fn under_another_key(mut self, renamed: Option<Uuid>) -> Self {
+        if let Some(comparison) = self.event.origin.comparison.as_mut().filter(|_| renamed.is_some()) {
+            comparison.target = renamed;
+        }
+        Self { renamed, ..self }
     }
 
     /// Whether there is nothing to mend.
@@ -102,7 +113,7 @@ pub async fn compare_row(
     event.stamp = stamp;
     let by_key = matches!(table.map.identity, Identity::Key(_));
     event.origin = of_comparison(differs, target.is_none(), target.filter(|_| by_key).map(|row| row.id));
-    Ok(RowDifference { event, id: source.id, target: target.map(|row| row.id), version, cannot, values })
+    Ok(RowDifference { event, id: source.id, target: target.map(|row| row.id), renamed: None, version, cannot, values })
 }
 
 enum Judged {

@@ -177,7 +177,8 @@ impl Run<'_> {
         run: &str,
         chunk: Chunk,
         report: &mut TableReport,
-    ) -> Result<Vec<Finding>, ReadError> {
+    ) -> Result<Vec<Finding>, Stopped> {
+        let renamed = self.renamed(table, &chunk).await?;
         let mut findings = Vec::with_capacity(chunk.seen.len());
         for seen in chunk.seen {
             match seen {
@@ -187,7 +188,8 @@ impl Run<'_> {
                 }
                 Seen::Missing(source) => {
                     report.source_rows += 1;
-                    findings.push(Finding::Differs(compare_row(table, self.lookups, run, &source, None).await?));
+                    let row = compare_row(table, self.lookups, run, &source, None).await?;
+                    findings.push(Finding::Differs(row.under_another_key(renamed.missing.get(&source.id).copied())));
                 }
                 Seen::Both(source, target) => {
                     report.source_rows += 1;
@@ -196,6 +198,7 @@ impl Run<'_> {
                     let equal = difference.is_equal();
                     findings.push(if equal { Finding::Equal(difference) } else { Finding::Differs(difference) });
                 }
+                Seen::Extra(target, _) if renamed.extra.contains(&target.id) => report.target_rows += 1,
                 Seen::Extra(target, known) => {
                     report.target_rows += 1;
                     if table.is_inactive(&target) {
@@ -219,6 +222,11 @@ impl Run<'_> {
             Finding::Extra(row, _) => {
                 report.extra += 1;
                 example(&mut report.extra_examples, row.id);
+            }
+            Finding::Differs(row) if row.renamed.is_some() => {
+                report.key_changed += 1;
+                example(&mut report.key_changed_examples, row.id);
+                count_cannot(report, row);
             }
             Finding::Differs(row) if row.target.is_none() => {
                 report.missing += 1;

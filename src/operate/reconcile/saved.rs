@@ -1,6 +1,7 @@
 //! What a table's reconciliation keeps in the ledger: the delta link, and where a run that was stopped goes on. One run at a
 //! time holds a table; the lease only saves double work, because the claims of rows decide about everything else.
 
+use super::linked::LinkPosition;
 use super::walk::Position;
 use crate::chance;
 use crate::dataverse::pages::Link;
@@ -30,6 +31,21 @@ pub struct Saved {
     /// When all rows were last compared, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full_ms: Option<i64>,
+    /// For a relationship: where the comparison of its links is that was begun and not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub links: Option<LinkRound>,
+}
+
+/// A comparison of links that was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkRound {
+    /// Its name, part of the ids of its events.
+    pub run: String,
+    /// Whether it removes what the source does not have.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub delete_extra: bool,
+    /// How far it is.
+    pub position: LinkPosition,
 }
 
 /// A run that was begun.

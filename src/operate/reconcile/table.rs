@@ -6,7 +6,7 @@ use crate::dataverse::row::TargetRow;
 use crate::domain::event::{ChangeEvent, Completeness, EventId, Operation, Origin};
 use crate::domain::map::{Why, map_columns};
 use crate::domain::mapping::{Deletes, Identity, Mapping, TableMap};
-use crate::domain::schema::{ColumnKind, LinkSchema, TableSchema};
+use crate::domain::schema::{ColumnKind, TableSchema};
 use crate::domain::value::{Columns, RowRef, Value};
 use crate::domain::version::Stamp;
 use serde::Serialize;
@@ -29,6 +29,10 @@ const COLUMN_BYTES: usize = 64;
 const LONG_BYTES: usize = 512;
 /// A text column that may be longer than this is taken for long.
 const LONG_UNITS: usize = 1_000;
+
+const FILE: &str = "file: files and images are never synchronised";
+const SECURED: &str =
+    "secured: column security may hide it from us, so a null of it is not believed; its values are compared";
 
 /// One table, ready to be compared.
 #[derive(Debug)]
@@ -127,16 +131,28 @@ impl<'a> Table<'a> {
             self.not_compared
                 .push(not_compared("", "elastic_table: a partial write would wipe the row's other columns"));
         }
+        if self.target.external || self.source.external {
+            let why = "virtual_table: its rows are kept elsewhere, and change there without anybody being told";
+            self.not_compared.push(not_compared("", why));
+        }
+        if !self.source_facts.change_tracking {
+            let why = "no_change_tracking: the source does not track changes of the table, so only whole comparisons find them";
+            self.not_compared.push(not_compared("(changes)", why));
+        }
+        let files = self.source.files.iter().filter(|name| !self.source.is_system(name));
+        let files = files.filter(|name| self.map.columns.target_name(name).is_some());
+        self.not_compared.extend(files.map(|name| not_compared(name, FILE)));
         let synchronised = |name: &String| self.map.columns.target_name(name).is_some();
-        let readable = self.source.columns.iter().filter(|(name, _)| synchronised(name));
+        let readable =
+            self.source.columns.iter().filter(|(name, _)| synchronised(name) && !self.source.files.contains(*name));
         let mut probe = Columns::new();
         let mut left_out = Vec::new();
         for (name, column) in readable {
             let facts = self.source_facts.columns.get(name).cloned().unwrap_or_default();
             let target = self.map.columns.target_name(name).unwrap_or(name);
             let why = match column.kind {
-                ColumnKind::PartyList => Some("parties: activity parties are not read in pages"),
-                ColumnKind::Unsupported => Some("unsupported: a file, image or virtual column"),
+                ColumnKind::PartyList => Some("parties: activity parties are not read in pages; events bring them"),
+                ColumnKind::Unsupported => Some("unsupported: a virtual column"),
                 _ if facts.unreadable => Some("unreadable: the source does not let anybody read it"),
                 _ => None,
             };
@@ -172,6 +188,9 @@ impl<'a> Table<'a> {
                     "computed: the source computes it, so change tracking does not see it change; a full comparison does",
                 ));
             }
+            if both.0.secured || both.1.secured {
+                left_out.push(not_compared(source, SECURED));
+            }
             let compared =
                 Compared { source: source.to_owned(), kind: column.kind, facts: both, create_only: !column.updatable };
             self.columns.insert(target.clone(), compared);
@@ -180,7 +199,7 @@ impl<'a> Table<'a> {
             let why = match dropped.why {
                 Why::NotInTarget => "not_in_target: the target has no such column",
                 Why::NotWritable => "not_writable: the target computes it, or lets nobody write it",
-                Why::Unsupported => "unsupported: a file, image or virtual column",
+                Why::Unsupported => "unsupported: the target's column holds something else",
                 Why::System | Why::Excluded => return None,
             };
             Some(not_compared(&dropped.column, why))
@@ -282,13 +301,6 @@ pub fn parents_first<'a>(lookups: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Vec<
     order
 }
 
-/// The relationships that link this table, as their first table, to another synchronised one.
-pub(super) fn links_of<'a>(table: &'a Table<'_>, mapping: &Mapping) -> Vec<(&'a LinkSchema, String)> {
-    let with_first = table.source.links.iter().filter(|link| link.first.0 == table.map.source);
-    let other = |link: &LinkSchema| mapping.tables.get(&link.second.0).map(|map| map.source.clone());
-    with_first.filter_map(|link| Some((link, other(link)?))).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,5 +315,47 @@ mod tests {
         check(&[("account", &["account", "contact"]), ("contact", &["account"])], &["account", "contact"]);
         check(&[("order", &["contact", "systemuser"]), ("contact", &[])], &["contact", "order"]);
         check(&[("a", &["b"]), ("b", &["c"]), ("c", &["a"])], &["a", "c", "b"]);
+    }
+
+    #[test]
+    fn files_and_images_are_named_as_not_compared() {
+        let column = |kind| crate::domain::schema::ColumnSchema { kind, creatable: false, updatable: false };
+        let schema = Arc::new(TableSchema {
+            name: "account".to_owned(),
+            entity_set: "accounts".to_owned(),
+            primary_id: "accountid".to_owned(),
+            primary_name: None,
+            columns: ["entityimage", "new_contract", "new_photo"]
+                .map(|name| (name.to_owned(), column(ColumnKind::Unsupported)))
+                .into(),
+            lookups: Vec::new(),
+            keys: Vec::new(),
+            links: Vec::new(),
+            optimistic_concurrency: true,
+            elastic: false,
+            external: false,
+            files: ["entityimage", "new_contract", "new_photo"].map(str::to_owned).into(),
+            secured: BTreeSet::new(),
+        });
+        let mut map = TableMap::new("account");
+        map.columns.exclude.insert("new_photo".to_owned());
+        let facts = TableFacts { change_tracking: true, ..TableFacts::default() };
+        let mut table = Table {
+            map: &map,
+            source: Arc::clone(&schema),
+            target: schema,
+            source_facts: facts.clone(),
+            target_facts: facts,
+            columns: BTreeMap::new(),
+            not_compared: Vec::new(),
+            source_columns: BTreeSet::new(),
+            target_columns: BTreeSet::new(),
+            source_keys: BTreeSet::new(),
+            target_keys: BTreeSet::new(),
+            page_rows: 10,
+            deletes_max: 0,
+        };
+        table.choose(&Mapping::default());
+        assert_eq!(table.not_compared, [not_compared("new_contract", FILE)]);
     }
 }

@@ -10,7 +10,7 @@ const PURGE_STATE: &str = "purge";
 
 impl Sweeper {
     pub(super) async fn purge(&self, deadline: Duration) -> Result<Purged, String> {
-        let SweepParts { system, records, clock, limits, .. } = &self.0;
+        let SweepParts { system, records, clock, limits, .. } = &self.parts;
         let before = |age: Duration| self.now_ms().saturating_sub(millis(age));
         let cursor = system.state::<ScanStart>(PURGE_STATE).await.map_err(|error| error.to_string())?;
         let request = PurgeRequest {

@@ -21,7 +21,7 @@ impl Sweeper {
                 }
                 let ended = self.one(run, slip, entry).await;
                 swept += ended;
-                if ended.deferred + ended.failed > 0 {
+                if ended.deferred + ended.failed + ended.left > 0 {
                     break;
                 }
             }
@@ -37,7 +37,9 @@ impl Sweeper {
 
     async fn one(&self, run: &Run<'_>, slip: Slip, entry: Entry) -> Swept {
         let mut swept = Swept::default();
-        match self.0.engine.come_back(&Owed::Entry(slip.clone(), entry.clone()), run.invocation).await {
+        let engine = &self.parts.engine;
+        let Ok(place) = engine.reserve(self.left(run)).await else { return Swept { left: 1, ..swept } };
+        match engine.come_back_with(&Owed::Entry(slip.clone(), entry.clone()), place, run.invocation).await {
             Ok(None) => swept.settled = 1,
             Ok(Some(report)) => {
                 let (outcome, event_id, table, row) = (&report.outcome, &report.event_id, &report.table, &report.row);
@@ -51,7 +53,7 @@ impl Sweeper {
                 tracing::warn!(%error, table = entry.table, "an owed event could not be worked on");
                 swept.failed = 1;
                 let (why, owed) = (error.to_string(), (&slip, &entry));
-                if let Err(error) = put_off(run.inbox, &self.0.limits, self.now_ms(), owed, &why).await {
+                if let Err(error) = put_off(run.inbox, &self.parts.limits, self.now_ms(), owed, &why).await {
                     tracing::warn!(%error, "its entry could not be moved either");
                     swept.stuck = 1;
                 }

@@ -188,3 +188,14 @@ async fn a_breaker_that_opened_elsewhere_opens_here_and_closes_with_it() {
     two.hear(closed, SECOND);
     assert_eq!((two.view().breaker, two.view().limit), ("closed", 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_the_retry_budget_is_seen() {
+    let gate = gate(8);
+    tokio::time::advance(60 * SECOND).await;
+    assert_eq!((gate.view().retries, gate.view().retries_max), (10, 10));
+    while gate.repeat().is_ok() {}
+    assert_eq!(gate.view().retries, 0);
+    tokio::time::advance(2 * SECOND).await;
+    assert_eq!(gate.view().retries, 2);
+}

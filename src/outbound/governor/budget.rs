@@ -14,6 +14,10 @@ const TRICKLE: Duration = Duration::from_secs(1);
 /// Saved up at most: a short disturbance is got over without waiting (assumed).
 const SAVED_MAX: u64 = 10 * ONE;
 
+/// Repetitions that can be saved up.
+pub const LEFT_MAX: u32 = 10;
+const _: () = assert!(SAVED_MAX == LEFT_MAX as u64 * ONE);
+
 /// Shared by all calls to one environment; starts full.
 #[derive(Clone, Debug)]
 pub struct RetryBudget {
@@ -33,14 +37,25 @@ impl RetryBudget {
         self.saved = self.saved.saturating_add(ONE * SHARE_PERCENT / 100).min(SAVED_MAX);
     }
 
+    /// Repetitions that could be made now.
+    #[must_use]
+    pub fn left(&self, now: Duration) -> u32 {
+        u32::try_from(self.saved_by(now) / ONE).unwrap_or(u32::MAX)
+    }
+
+    /// What is saved by now, with what trickled in.
+    fn saved_by(&self, now: Duration) -> u64 {
+        let passed = now.saturating_sub(self.counted_at);
+        let trickled = u64::try_from(passed.as_micros() * u128::from(ONE) / TRICKLE.as_micros()).unwrap_or(u64::MAX);
+        self.saved.saturating_add(trickled).min(SAVED_MAX)
+    }
+
     /// A call is to be repeated: if it may be now, it is paid for.
     ///
     /// # Errors
     /// How long until there may be enough.
     pub fn repeat(&mut self, now: Duration) -> Result<(), Duration> {
-        let passed = now.saturating_sub(self.counted_at);
-        let trickled = u64::try_from(passed.as_micros() * u128::from(ONE) / TRICKLE.as_micros()).unwrap_or(u64::MAX);
-        self.saved = self.saved.saturating_add(trickled).min(SAVED_MAX);
+        self.saved = self.saved_by(now);
         self.counted_at = self.counted_at.max(now);
         match self.saved.checked_sub(ONE) {
             Some(rest) => {
@@ -77,7 +92,9 @@ mod tests {
         let mut budget = RetryBudget::default();
         (0..500).for_each(|_| budget.called());
         let late = Duration::from_secs(3_600);
+        assert_eq!(budget.left(late), LEFT_MAX);
         assert_eq!((0..50).filter(|_| budget.repeat(late).is_ok()).count(), 10);
+        assert_eq!((budget.left(late), budget.left(late + 3 * TRICKLE)), (0, 3));
     }
 
     #[test]

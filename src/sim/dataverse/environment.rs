@@ -36,6 +36,7 @@ struct Inner {
     latency: (Duration, Duration),
     step_delay: (Duration, Duration),
     changes_kept: Duration,
+    dop_hint: u32,
     auth: Auth,
     state: Mutex<State>,
     steps: Mutex<Vec<Arc<Step>>>,
@@ -91,6 +92,7 @@ impl Environment {
             latency: settings.latency,
             step_delay: settings.step_delay,
             changes_kept: settings.changes_kept,
+            dop_hint: settings.dop_hint,
             auth: settings.auth,
             state: Mutex::new(state),
             steps: Mutex::default(),
@@ -293,6 +295,11 @@ impl Environment {
     /// How long a delta link is good.
     pub(super) fn changes_kept(&self) -> Duration {
         self.0.changes_kept
+    }
+
+    /// What is advised as requests at once.
+    pub(super) fn dop_hint(&self) -> u32 {
+        self.0.dop_hint
     }
 
     pub(super) fn auth(&self) -> &Auth {

@@ -15,6 +15,7 @@ pub fn sample_schema() -> Schema {
         .with(account())
         .with(contact())
         .with(product())
+        .with(price_list())
         .with(order())
         .with(order_line())
         .with(task())
@@ -97,6 +98,10 @@ fn contact() -> TableDef {
         .with(column("jobtitle", Kind::Text(100)))
         .with(column("telephone1", Kind::Text(50)))
         .with(column("mobilephone", Kind::Text(50)))
+        .with(column("address1_line1", Kind::Text(250)))
+        .with(column("address1_city", Kind::Text(80)))
+        .with(column("address1_postalcode", Kind::Text(20)))
+        .with(column("address1_country", Kind::Text(80)))
         .with(column("description", Kind::Memo(2_000)))
         .with(column("birthdate", Kind::Date(Behavior::DateOnly)))
         .with(column("anniversary", Kind::Date(Behavior::DateOnly)))
@@ -133,6 +138,10 @@ fn product() -> TableDef {
         .key("new_productnumberkey", &["productnumber"], KeyStatus::Active)
 }
 
+fn price_list() -> TableDef {
+    TableDef::new("PriceLevel", "pricelevels", "name").with(column("name", Kind::Text(100))).with_system_columns()
+}
+
 fn order() -> TableDef {
     TableDef::new("SalesOrder", "salesorders", "name")
         .with(column("name", Kind::Text(300)))
@@ -149,6 +158,7 @@ fn order() -> TableDef {
             LookupKind::Customer,
             &[("account", "customerid_account"), ("contact", "customerid_contact")],
         )
+        .lookup("pricelevelid", "pricelevel", "pricelevelid")
         .lookup("new_ShipToId", "contact", "new_ShipToId")
         .states(&[
             (0, "Active", &[1, 2]),

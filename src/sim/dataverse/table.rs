@@ -103,7 +103,8 @@ impl TableDef {
         self
     }
 
-    /// Adds state and status columns: per state its value, label and status reasons (the default first).
+    /// Adds state and status columns: per state its value, label and status reasons (the default first). No create sets the
+    /// state (`IsValidForCreate` is false everywhere): a row begins in the first one.
     #[must_use]
     pub fn states(mut self, states: &[(i64, &str, &[i64])]) -> Self {
         self.states = states
@@ -115,7 +116,9 @@ impl TableDef {
                 read_only: false,
             })
             .collect();
-        self.with(column("statecode", Kind::State)).with(column("statuscode", Kind::Status))
+        let mut state = column("statecode", Kind::State);
+        state.for_create = false;
+        self.with(state).with(column("statuscode", Kind::Status))
     }
 
     /// Rows in that state refuse changes that do not change the state.

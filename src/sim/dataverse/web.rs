@@ -17,8 +17,6 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
-/// What the service says about how many requests at once make sense.
-const DOP_HINT: &str = "8";
 /// Headers that the log keeps.
 const LOGGED: [&str; 9] = [
     "if-match",
@@ -183,7 +181,7 @@ impl Environment {
             ("date", httpdate::fmt_http_date(self.now().into())),
             ("odata-version", "4.0".to_owned()),
             ("x-ms-service-request-id", self.new_id().to_string()),
-            ("x-ms-dop-hint", DOP_HINT.to_owned()),
+            ("x-ms-dop-hint", self.dop_hint().to_string()),
             ("x-ms-ratelimit-burst-remaining-xrm-requests", remaining.to_string()),
             ("x-ms-ratelimit-time-remaining-xrm-requests", "1,200.00".to_owned()),
         ];

@@ -61,6 +61,8 @@ pub struct Settings {
     pub auth: Auth,
     /// Service protection, off unless given.
     pub protection: Option<Protection>,
+    /// What every answer advises as requests at once (`x-ms-dop-hint`).
+    pub dop_hint: u32,
     /// How many requests the log keeps.
     pub log_entries_max: usize,
     /// How long a delta link is good (`ExpireChangeTrackingInDays`).
@@ -87,6 +89,7 @@ impl Settings {
             step_delay: (Duration::ZERO, Duration::ZERO),
             auth: Auth::None,
             protection: None,
+            dop_hint: 8,
             log_entries_max: 1_000,
             changes_kept: Duration::from_secs(7 * 86_400),
             privileges_lacking: BTreeSet::new(),

@@ -97,8 +97,10 @@ impl Writer<'_> {
     /// Creates a row.
     ///
     /// # Errors
-    /// 412 when the id or an alternate key is taken; 400 for what may not be set.
-    pub fn create(&mut self, def: &TableDef, id: Option<Uuid>, sent: Changes) -> Result<Commit, ApiError> {
+    /// 412 when the id or an alternate key is taken; 400 for what may not be set, and for a status reason that is none of the
+    /// first state's: the state itself is ignored.
+    pub fn create(&mut self, def: &TableDef, id: Option<Uuid>, mut sent: Changes) -> Result<Commit, ApiError> {
+        sent.remove("statecode");
         for name in sent.keys() {
             allowed(def, name, true)?;
         }

@@ -1,6 +1,6 @@
 //! Rounds of change tracking.
 
-use super::twins::{PLAIN, Twins, id, options, table};
+use super::twins::{PLAIN, Twins, id, link, options, table};
 use dataverse_sync::operate::reconcile::Options;
 use dataverse_sync::operate::reconcile::report::Method;
 use dataverse_sync::sim::dataverse::{Effect, Rule, When};
@@ -31,6 +31,7 @@ async fn after_a_full_run_only_what_has_changed_is_looked_at() {
     twins.assert_equal(&["account"]);
     let third = twins.mend(&options()).await;
     assert_eq!(table(&third, "account").source_rows, 0);
+    assert!(third.is_done(), "{third:#?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -77,4 +78,27 @@ async fn without_a_source_and_for_unknown_tables_there_is_no_run() {
     let unknown = Options { tables: vec!["nosuch".to_owned()], ..options() };
     let error = twins.reconciler().mend(&unknown, &|_| {}).await.unwrap_err();
     assert_eq!(error.to_string(), "table nosuch is not in the mapping");
+}
+
+#[tokio::test(start_paused = true)]
+async fn links_that_a_run_does_not_look_at_are_named_with_the_reason() {
+    let word = |report: &dataverse_sync::operate::reconcile::report::Report| {
+        let links = link(report, "new_account_contact");
+        links.not_compared.as_deref().unwrap_or("compared").split(':').next().unwrap().to_owned()
+    };
+    let twins = Twins::new(PLAIN);
+    twins.both("account", id(1), json!({"name": "A"}));
+    assert_eq!(word(&twins.mend(&options()).await), "compared", "without delta links all rows are compared");
+    let changes = twins.mend(&options()).await;
+    assert_eq!((word(&changes).as_str(), changes.is_done()), ("changes_only", true));
+    for name in ["account", "contact"] {
+        let one = Options { full: true, tables: vec![name.to_owned()], ..options() };
+        assert_eq!(word(&twins.mend(&one).await), "not_in_run", "{name}");
+    }
+    let toml = "version = 1\n[tables.account]\nkey = [\"accountnumber\"]\n[tables.contact]\n";
+    assert_eq!(word(&Twins::new(toml).compare().await), "known_by_key");
+    let toml = "version = 1\n[defaults]\noperations = [\"update\"]\n[tables.account]\n[tables.contact]\n";
+    assert_eq!(word(&Twins::new(toml).compare().await), "not_configured");
+    let lacks = |schema: &mut dataverse_sync::sim::dataverse::schema::Schema| schema.many_to_many.clear();
+    assert_eq!(word(&Twins::with(PLAIN, |_| {}, lacks).compare().await), "not_in_target");
 }

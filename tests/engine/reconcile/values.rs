@@ -128,3 +128,41 @@ async fn a_lookup_to_a_row_that_will_never_come_is_no_difference() {
     let mended = twins.mend_all().await;
     assert!(mended.is_done() && table(&mended, "contact").done.is_empty(), "{mended:#?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_left_out_without_being_named() {
+    let sum = || column("new_sum", Kind::Int(0, 100));
+    let at_source = move |schema: &mut dataverse_sync::sim::dataverse::schema::Schema| {
+        let account = schema.tables.get_mut("account").unwrap();
+        let phone = account.columns["telephone1"].clone().secured();
+        *account =
+            account.clone().with(phone).with(sum().calculated()).with(column("new_both", Kind::Int(0, 9)).calculated());
+        account.change_tracking = false;
+        schema.tables.get_mut("product").unwrap().external = true;
+    };
+    let at_target = move |schema: &mut dataverse_sync::sim::dataverse::schema::Schema| {
+        let account = schema.tables.get_mut("account").unwrap();
+        *account = account.clone().with(sum()).with(column("new_both", Kind::Int(0, 9)).calculated());
+    };
+    let toml = "version = 1\n[tables.account]\n[tables.appointment]\n[tables.product]\n[tables.new_reading]\n";
+    let twins = Twins::with(toml, at_source, at_target);
+    let subject =
+        json!({"subject": "S", "scheduledstart": "2026-01-05T08:00:00Z", "scheduledend": "2026-01-05T09:00:00Z"});
+    twins.both("appointment", id(1), subject);
+    let found = twins.compare().await;
+    for (name, what, word) in [
+        ("account", "new_sum", "computed"),
+        ("account", "new_both", "not_writable"),
+        ("account", "telephone1", "secured"),
+        ("account", "(changes)", "no_change_tracking"),
+        ("appointment", "requiredattendees", "parties"),
+        ("product", "", "virtual_table"),
+        ("new_reading", "", "elastic_table"),
+    ] {
+        let named = &table(&found, name).not_compared;
+        let why = named.iter().find(|not| not.what == what).map(|not| not.why.split(':').next().unwrap());
+        assert_eq!(why, Some(word), "{name}.{what}: {named:#?}");
+    }
+    assert!(table(&found, "product").trouble.is_some() && !found.is_equal());
+    assert_eq!(table(&found, "appointment").equal, 1, "{found:#?}");
+}

@@ -3,6 +3,8 @@
 use super::*;
 use crate::domain::decode::{Decoded, Item, decode};
 use crate::domain::event::EventId;
+use proptest::collection::btree_map;
+use proptest::prelude::*;
 
 const ID: &str = "6a1ee5f0-0001-4b3c-9d2e-000000000001";
 
@@ -161,4 +163,20 @@ fn what_is_wrong_is_said_with_its_place() {
     let batch = change(account(ID), &[("ce-id", "e")], Some("application/cloudevents+json"), "{}");
     check(batch, "header content-type", "the address names the row");
     check(change(account(ID), &[("ce-id", "e")], Some("text/xml"), "<a/>"), "header content-type", "unsupported");
+}
+
+proptest! {
+    #[test]
+    fn a_key_that_is_quoted_comes_back_whole(parts in btree_map("[a-z][a-z0-9_]{0,10}", "[^\\p{C}\\s][^\\p{C}]{0,20}", 1..5)) {
+        let written: Vec<String> =
+            parts.iter().map(|(name, text)| format!("{name}='{}'", text.replace('\'', "''"))).collect();
+        let expected = parts.into_iter().map(|(name, text)| (name, KeyPart::Text(text))).collect();
+        prop_assert_eq!(row_of(&written.join(","), None), Ok(RowRef::Key(expected)));
+    }
+
+    #[test]
+    fn any_key_and_any_body_is_an_event_or_a_refusal(key in ".{0,60}", bare in any::<bool>(), body in ".{0,60}", deletes in any::<bool>()) {
+        let address = Address { key_column: bare.then_some("a"), deletes, ..account(&key) };
+        let _ = change(address, &[("idempotency-key", "k")], None, &body);
+    }
 }

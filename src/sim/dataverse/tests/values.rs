@@ -102,9 +102,21 @@ async fn state_and_status_belong_together() {
 }
 
 #[tokio::test]
+async fn a_row_is_born_in_the_first_state_whatever_the_create_says() {
+    let env = environment();
+    let path = format!("accounts({})", id(7));
+    let inactive = json!({"name": "x", "statecode": 1, "statuscode": 2});
+    assert_eq!(refused(&patch(&env, &path, inactive.clone()).await), (400, "0x80048408".into()));
+    assert_eq!(patch(&env, &path, json!({"name": "x", "statecode": 1})).await.status, 204);
+    assert_eq!(env.row("account", id(7)).unwrap().get("statecode").unwrap().to_string(), "0");
+    assert_eq!(patch(&env, &path, inactive).await.status, 204);
+}
+
+#[tokio::test]
 async fn a_read_only_state_refuses_everything_but_another_state() {
     let env = environment();
     let path = format!("salesorders({})", id(1));
+    patch(&env, &path, json!({"name": "S"})).await;
     patch(&env, &path, json!({"statecode": 3, "statuscode": 100_001})).await;
     assert_eq!(refused(&patch(&env, &path, json!({"name": "x"})).await), (400, "0x8004022e".into()));
     assert_eq!(patch(&env, &path, json!({"statecode": 0, "statuscode": 1, "name": "x"})).await.status, 204);
