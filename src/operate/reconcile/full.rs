@@ -4,11 +4,11 @@
 use super::changes::{Expired, ids_only};
 use super::feed::{FeedError, Feeder, one_per_row};
 use super::lookups::Lookups;
-use super::progress::{Meter, WAITING, Watch};
+use super::progress::{Meter, Watch};
 use super::report::{Method, Report, TableReport};
 use super::rows::{absence, decided};
 use super::run::{Finding, Run, Stopped, fingerprint, new_report};
-use super::saved::{HOLD_MAX, Round, Saved, Step, Store, Taken, Unfinished};
+use super::saved::{Round, Saved, Step, Store, Unfinished};
 use super::table::Table;
 use super::tick::FULL_EVERY;
 use super::walk::{Position, Walk, WalkError};
@@ -19,15 +19,11 @@ use crate::dataverse::url::check_key;
 use crate::domain::value::RowRef;
 use crate::sync::compared::Adoption;
 use futures_util::{StreamExt, stream};
-use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Rows that the ledger is asked about side by side.
 const ADOPTIONS_AT_ONCE: usize = 16;
-/// How long a table that another run has is waited for, in a run without an end of its own: that run may have died.
-const BUSY_PATIENCE: Duration = Duration::from_secs(90);
-const BUSY_PAUSE: Duration = Duration::from_secs(3);
 
 impl Reconciler {
     /// Mends what differs: of each table all rows, or what has changed since the last time.
@@ -130,36 +126,6 @@ impl Run<'_> {
         };
         store.release().await;
         mended
-    }
-
-    /// Keeps the table for as long as this is asked; whether it was lost is seen when something is saved.
-    pub(super) async fn hold(&self, store: &Store<'_>) -> Infallible {
-        loop {
-            tokio::time::sleep(store.renew_every()).await;
-            if let Err(error) = store.keep(self.monotonic()).await {
-                tracing::debug!(%error, "the lease of a table was not renewed");
-            }
-        }
-    }
-
-    /// Takes the table or relationship of this name, and waits for another run to give it back, if nobody waits for us.
-    pub(super) async fn take(&self, name: &str) -> Result<Store<'_>, Stopped> {
-        let patience = if self.deadline.is_some() { Duration::ZERO } else { BUSY_PATIENCE };
-        let until = self.monotonic().saturating_add(patience);
-        let hold = self.mapping().limits.lease.min(HOLD_MAX);
-        loop {
-            match Store::take(&self.reconciler.system, name, hold).await? {
-                Taken::Ours(store) => return Ok(store),
-                Taken::Busy { until_ms } if self.monotonic() >= until => {
-                    return Err(Stopped::Busy { until_ms: Some(until_ms) });
-                }
-                Taken::Busy { .. } if self.options.stop.is_asked() => return Err(FeedError::OutOfTime.into()),
-                Taken::Busy { .. } => {
-                    self.meter.begin(name, WAITING, 0, None);
-                    tokio::time::sleep(BUSY_PAUSE.min(hold / 4)).await;
-                }
-            }
-        }
     }
 
     async fn mend_held(&self, table: &Table<'_>, store: &Store<'_>, report: &mut TableReport) -> Result<(), Stopped> {
