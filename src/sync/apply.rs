@@ -211,15 +211,15 @@ impl Engine {
     /// Does what the merge says, and says what the row is then.
     pub(super) async fn apply(&self, job: &Job<'_>, work: &mut Work<'_>) -> Result<(RowState, Outcome), Failure> {
         let mut state = if work.sent { work.claim.state.clone() } else { work.claim.state_before() };
+        if work.vanished {
+            state.exists = false;
+            state.target = state.target.filter(|_| matches!(job.row, RowRef::Id(_)));
+        }
         if let Some(event) = self.looked_again(job, &state, work).await? {
             return match self.job(&event, job.table, Arc::clone(&job.schema))? {
                 Ok(missing) => Box::pin(self.apply(&Job { witness: job.witness, ..missing }, work)).await,
                 Err(ignored) => Ok((state, Outcome::Ignored(ignored))),
             };
-        }
-        if work.vanished {
-            state.exists = false;
-            state.target = state.target.filter(|_| matches!(job.row, RowRef::Id(_)));
         }
         let renamed = self.renamed(job, &state, work).await?;
         let version = version(&state, job.event, work.claim.arrival_ms);
@@ -228,7 +228,7 @@ impl Engine {
             table: job.table,
             schema: &job.schema,
             row: &job.row,
-            known_id: job.seen().or(renamed).or(state.target),
+            known_id: job.seen().filter(|_| !work.vanished).or(renamed).or(state.target),
             exists: !work.vanished
                 && if job.differs.is_some() { job.was_there() || renamed.is_some() } else { state.exists },
             tag: &self.parts.tag,

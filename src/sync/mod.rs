@@ -13,6 +13,7 @@ mod filter;
 pub mod fuse;
 mod job;
 mod keep;
+mod keyed;
 mod keys;
 mod links;
 mod lookups;

@@ -24,6 +24,7 @@ mod scale;
 mod storm;
 mod strangers;
 mod types;
+mod unique;
 mod vanished;
 mod witness;
 mod world;
