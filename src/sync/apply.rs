@@ -15,7 +15,6 @@ use super::vanished;
 use super::witness::is_signal;
 use super::work::Work;
 use super::write::{RowToWrite, write};
-use crate::dataverse::client::Call;
 use crate::domain::delivery::{Channel, Delivery};
 use crate::domain::event::ChangeEvent;
 use crate::domain::merge::{Change, Done, Plan, advance, plan};
@@ -88,26 +87,8 @@ impl Engine {
             Err(before) => return Ok(Outcome::Duplicate(words(&before))),
         };
         let key_before = claim.state.key.clone();
-        let mut work = Work {
-            claim: &mut claim,
-            ledger: &parts.ledger,
-            inbox: parts.inbox.as_ref(),
-            target: &parts.target,
-            clock,
-            limits,
-            deadline,
-            patient: self.is_patient(delivery),
-            reserved,
-            traces: Call {
-                correlation: job.event.origin.correlation.clone(),
-                traceparent: delivery.traceparent.clone(),
-                ..Call::default()
-            },
-            sent: false,
-            unsettled_until: None,
-            vanished: false,
-            requests: 0,
-        };
+        let mut work = self.begin(&mut claim, job.event, delivery, deadline);
+        work.reserved = reserved;
         if let Err(failure) = beside {
             return self.leave(job, delivery, track, work, failure).await;
         }
@@ -234,6 +215,7 @@ impl Engine {
             tag: &self.parts.tag,
             may_create: true,
             at: version.at,
+            folded: None,
         };
         let mut changed = Changed::default();
         let mut key = state.key.clone();
@@ -287,12 +269,7 @@ impl Engine {
         };
         let mut next = advance(&state, &version, &done, &job.groups);
         next.scale = state.version_of(&job.event.stamp, job.event.operation.rank(), 0, "").1;
-        // what was left out is not known to be in the target, so it is never taken as equal
-        for column in &changed.omitted {
-            if let Some(written) = next.columns.get_mut(column) {
-                written.digest.clear();
-            }
-        }
+        changed.forget_omitted(&mut next);
         if let (true, Done::Written(columns)) = (work.vanished, &done) {
             vanished::forget(&mut next, columns);
         }
@@ -304,13 +281,9 @@ impl Engine {
             (Some(Applied::Deleted), RowRef::Id(id)) => self.known.forget(&job.schema.name, *id),
             (Some(Applied::Deleted), RowRef::Key(_)) => {}
             (Some(_), _) => {
-                next.exists = true;
                 // a row that is only set inactive lets its key go: whoever gets that in the source takes the row over
-                (next.key, next.wanted) = (key.filter(|_| applied != Some(Applied::Deactivated)), None);
-                next.target = row.known_id.or(match &job.row {
-                    RowRef::Id(id) => Some(*id),
-                    RowRef::Key(_) => state.target,
-                });
+                let key = key.filter(|_| applied != Some(Applied::Deactivated));
+                job.is_there(&mut next, row.known_id.or(state.target), key);
                 next.target_etag.clone_from(&work.claim.state.target_etag);
             }
         }
@@ -348,7 +321,7 @@ pub(super) fn version(state: &RowState, event: &ChangeEvent, arrival_ms: i64) ->
     state.version_of(&event.stamp, event.operation.rank(), arrival_ms, &event.id.fingerprint()).0
 }
 
-fn change<'a>(version: &'a Version, job: &'a Job<'_>) -> Change<'a> {
+pub(super) fn change<'a>(version: &'a Version, job: &'a Job<'_>) -> Change<'a> {
     Change {
         version,
         columns: &job.mapped.columns,

@@ -9,6 +9,7 @@ use crate::domain::mapping::Limits;
 use crate::domain::outcome::Outcome;
 use crate::domain::row::RowState;
 use crate::ledger::claim::{Claim, ClaimRequest, Claimed, Ledger};
+use crate::ledger::fold::{FoldClaimed, FoldEvent, FoldRequest, FoldTouches};
 use crate::outbound::gate::Permit;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -97,6 +98,43 @@ impl Acquire<'_> {
         self.claim(partition, event, arrival_ms, touches).await
     }
 
+    /// The row for several new events of it, or not: with the patience of [`Acquire::claim`].
+    pub(super) async fn fold(
+        &self,
+        partition: &str,
+        events: &[FoldEvent],
+        touches: &FoldTouches<'_>,
+    ) -> Result<Option<(Claim, Vec<usize>)>, Failure> {
+        let request = FoldRequest { partition, events, token: chance::token() };
+        let (mut pause, mut failures) = (LOOK_MIN, 0);
+        loop {
+            let until_ms = match self.ledger.claim_fold(&request, touches).await {
+                Ok(FoldClaimed::Acquired { claim, taken }) => return Ok(Some((*claim, taken))),
+                Ok(FoldClaimed::Apart) => return Ok(None),
+                Ok(FoldClaimed::Busy { until_ms }) => until_ms,
+                Err(error) if error.is_passing() => {
+                    failures += 1;
+                    let left = self.deadline.saturating_sub(self.clock.monotonic());
+                    pause::within(left, failures, None, error).await?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            pause = (pause * 2).min(LOOK_MAX);
+            let wait = pause.mul_f64(0.5 + jitter() / 2.0);
+            if self.clock.monotonic().saturating_add(wait) > self.deadline {
+                return Err(self.busy("row_busy: another worker holds this row", until_ms));
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    fn busy(&self, reason: &str, until_ms: i64) -> Failure {
+        let left = until_ms.saturating_sub(self.clock.now().timestamp_millis());
+        let after = Duration::from_millis(u64::try_from(left).unwrap_or(0)) + self.limits.clock_skew;
+        Failure::Busy { reason: reason.to_owned(), after }
+    }
+
     /// The row, or the outcome that the event had before. While somebody else holds the row it is looked at again until
     /// the deadline; while that somebody works on this very event, no longer than `duplicate_wait`.
     pub(super) async fn claim(
@@ -137,9 +175,7 @@ impl Acquire<'_> {
                 } else {
                     "row_busy: another worker holds this row"
                 };
-                let left = until_ms.saturating_sub(self.clock.now().timestamp_millis());
-                let after = Duration::from_millis(u64::try_from(left).unwrap_or(0)) + self.limits.clock_skew;
-                return Err(Failure::Busy { reason: reason.to_owned(), after });
+                return Err(self.busy(reason, until_ms));
             }
             tokio::time::sleep(wait).await;
         }

@@ -47,10 +47,11 @@ pub(super) enum Keyed {
     Absent(Box<Absent>),
 }
 
-/// Makes a placeholder for the parent.
+/// Makes a placeholder for the parent; `at`: when the row was referred to.
 pub(super) async fn ensure(
     work: &mut Work<'_>,
     row: &RowToWrite<'_>,
+    at: i64,
     parent: &TableMap,
     absent: &Absent,
 ) -> Result<Keyed, Failure> {
@@ -65,7 +66,7 @@ pub(super) async fn ensure(
         let is_own = Partition::of(&parent.target, row.row) == key;
         return if is_own { made(work, row, parent, absent, None).await } else { Ok(Keyed::Missing) };
     }
-    let mut hold = match work.ledger.hold(home.key(), row.at).await? {
+    let mut hold = match work.ledger.hold(home.key(), at).await? {
         Holding::Acquired(hold) => *hold,
         Holding::Busy => return Err(Failure::ParentBusy),
         Holding::Deleted => return Ok(Keyed::Deleted),

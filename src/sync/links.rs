@@ -176,8 +176,9 @@ async fn ensure(
         tag,
         may_create: true,
         at,
+        folded: None,
     };
-    let there = parents::ensure(work, &child, end.table, end.id).await?;
+    let there = parents::ensure(work, &child, end.table, end.id, at).await?;
     if there {
         sources.known.learn(&end.schema.name, end.id);
     }

@@ -107,8 +107,9 @@ async fn one(
             Some(LookupRule::Skip | LookupRule::Park) => false,
             None | Some(LookupRule::Map(_) | LookupRule::By { .. }) => row.table.parents != Parents::Never,
         };
-        let found = match known_by_key(work, parent, id, row.at, sources).await? {
-            Keyed::Absent(absent) if makes => keyed::ensure(work, row, parent, &absent).await?,
+        let at = row.at(name);
+        let found = match known_by_key(work, parent, id, at, sources).await? {
+            Keyed::Absent(absent) if makes => keyed::ensure(work, row, at, parent, &absent).await?,
             found => found,
         };
         return match (found, rule) {

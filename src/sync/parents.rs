@@ -17,6 +17,7 @@ use crate::dataverse::url::Address;
 use crate::dataverse::write::{Precondition, WriteRequest, Written};
 use crate::domain::mapping::{Identity, LookupRule, Mapping, Parents, TableMap};
 use crate::domain::partition::Partition;
+use crate::domain::row::RowState;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Columns, Reference, RowRef, Value};
 use crate::inbox::Placeholder;
@@ -63,6 +64,17 @@ pub(super) struct Changed {
     pub(super) cleared: BTreeSet<String>,
     /// Parents made for this write.
     ensured: BTreeSet<(String, Uuid)>,
+}
+
+impl Changed {
+    /// What was left out is not known to be in the target, so it is never taken as equal.
+    pub(super) fn forget_omitted(&self, next: &mut RowState) {
+        for column in &self.omitted {
+            if let Some(written) = next.columns.get_mut(column) {
+                written.digest.clear();
+            }
+        }
+    }
 }
 
 /// What may be done about a missing parent.
@@ -148,7 +160,7 @@ async fn mend(
         // made a moment ago and still missing: only time helps
         Remedy::Placeholder(_) if changed.ensured.contains(&(reference.table.clone(), id)) => Ok(false),
         Remedy::Placeholder(parent) => {
-            if ensure(work, row, parent, id).await? {
+            if ensure(work, row, parent, id, row.at(name)).await? {
                 changed.ensured.insert((reference.table.clone(), id));
                 sources.known.learn(&reference.table, id);
             } else {
@@ -185,12 +197,13 @@ fn remedy<'a>(
     }
 }
 
-/// Makes sure that the parent exists; `false` if it was deleted after the lookup was set.
+/// Makes sure that the parent exists; `false` if it was deleted after the lookup was set, which was `at` that time.
 pub(super) async fn ensure(
     work: &mut Work<'_>,
     row: &RowToWrite<'_>,
     parent: &TableMap,
     id: Uuid,
+    at: i64,
 ) -> Result<bool, Failure> {
     let (call, permit) = work.ready().await?;
     let schema = work.target.schemas.get(&call, &parent.target).await?;
@@ -202,7 +215,7 @@ pub(super) async fn ensure(
         return Ok(true);
     }
     let partition = Partition::of(&parent.target, &RowRef::Id(id));
-    let mut hold = match work.ledger.hold(partition.key(), row.at).await? {
+    let mut hold = match work.ledger.hold(partition.key(), at).await? {
         Holding::Acquired(hold) => *hold,
         Holding::Busy => return Err(Failure::ParentBusy),
         Holding::Deleted => return Ok(false),

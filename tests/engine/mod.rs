@@ -6,6 +6,7 @@ mod crashes;
 mod deletes;
 mod faults;
 mod fencing;
+mod fold;
 mod fuzz;
 mod governor;
 mod keeping;

@@ -126,6 +126,7 @@ impl Storm {
                         delivery_count: 1,
                         invocation: "storm".to_owned(),
                         traceparent: None,
+                        until: None,
                     };
                     let begun = Instant::now();
                     let report = instance.handle(event(n), &delivery).await.unwrap();

@@ -84,6 +84,7 @@ impl<'a> Feeder<'a> {
                 delivery_count: 1,
                 invocation: "reconcile".to_owned(),
                 traceparent: None,
+                until: None,
             };
             attempt += 1;
             match self.engine.handle(event.clone(), &delivery).await {
