@@ -50,7 +50,7 @@ mod tests {
         let bench = Bench::new([answer(200, &[], body), answer(200, &[], "{}")]);
         let counts = bench.client.row_counts(&bench.call(), &["account", "contact"]).await.unwrap();
         assert_eq!(counts, [("account".to_owned(), 7), ("contact".to_owned(), 500_000)].into());
-        let asked = "GET RetrieveTotalRecordCount(EntityNames=@tables)?@tables=%5B%27account%27%2C%27contact%27%5D";
+        let asked = "GET RetrieveTotalRecordCount(EntityNames=@tables)?@tables=['account','contact']";
         assert_eq!(bench.lines(), [asked]);
         assert!(bench.client.row_counts(&bench.call(), &["account"]).await.is_err());
     }

@@ -8,8 +8,8 @@ const FULL: f64 = 0.8;
 const NEARLY: f64 = 0.6;
 /// Share of refused requests from which the target's own limits decide.
 const REFUSED: f64 = 0.005;
-/// Share of the machine's CPU time from which there is none left.
-const SPENT: f64 = 0.9;
+/// Share of the time in which handlers could have run but waited for a processor, from which there is too little of them.
+const STARVED: f64 = 0.5;
 
 /// What was measured.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,8 +28,8 @@ pub(super) struct Measured {
     pub(super) rows: f64,
     /// Requests that were refused with 429, of all.
     pub(super) refused: f64,
-    /// Share of the machine's CPU time that was used, by whomever.
-    pub(super) machine: Option<f64>,
+    /// Share of the time in which the handlers could have run that they waited for a processor.
+    pub(super) starved: Option<f64>,
 }
 
 /// What it was.
@@ -42,7 +42,7 @@ pub(super) enum Limit {
     TargetAdvice,
     /// `max_in_flight` is reached.
     MaxInFlight,
-    /// The machine has no CPU time left.
+    /// The handlers wait for a processor.
     Cpu,
     /// Events of one row go one after the other, and there are few rows.
     Rows,
@@ -70,7 +70,7 @@ impl Limit {
         if seen.rows < places && busy >= NEARLY * seen.rows {
             return Self::Rows;
         }
-        if seen.machine.is_some_and(|used| used >= SPENT) {
+        if seen.starved.is_some_and(|share| share >= STARVED) {
             return Self::Cpu;
         }
         match seen.messages {
@@ -86,7 +86,7 @@ impl Limit {
             Self::TargetRefuses => "the target: it refuses more (429)",
             Self::TargetAdvice => "the target: it advises no more requests at once (x-ms-dop-hint)",
             Self::MaxInFlight => "max_in_flight: all places at the target are taken",
-            Self::Cpu => "CPU: this machine has no more",
+            Self::Cpu => "CPU: the handlers wait for a processor",
             Self::Rows => "rows: events of one row go one after the other",
             Self::TargetLatency => "messages at once: each waits for the target, more of them would go faster",
             Self::StorageLatency => "messages at once: each waits for the storage, more of them would go faster",
@@ -109,7 +109,7 @@ mod tests {
             messages: Some(16.0),
             rows: 1_000.0,
             refused: 0.0,
-            machine: Some(0.3),
+            starved: Some(0.3),
         };
         let check = |seen: Measured, expected: Limit| assert_eq!(Limit::of(&seen), expected, "{seen:?}");
         check(idle, Limit::Waiting);
@@ -121,7 +121,7 @@ mod tests {
         check(Measured { rows: 4.0, ..idle }, Limit::Rows);
         check(Measured { messages: Some(4.0), ..idle }, Limit::TargetLatency);
         check(Measured { messages: Some(4.0), at_target: 1.0, at_storage: Some(2.5), ..idle }, Limit::StorageLatency);
-        check(Measured { machine: Some(0.95), ..idle }, Limit::Cpu);
-        check(Measured { machine: Some(0.95), at_target: 8.0, ..idle }, Limit::TargetAdvice);
+        check(Measured { starved: Some(0.6), ..idle }, Limit::Cpu);
+        check(Measured { starved: Some(0.6), at_target: 8.0, ..idle }, Limit::TargetAdvice);
     }
 }

@@ -5,7 +5,7 @@ use super::events::{PATIENCE, Posted, bytes, post, queue, raise, settled, warm};
 use super::folder::TABLE;
 use super::limit::{Limit, Measured};
 use super::live::Live;
-use super::measure::{cpu, machine, ms, per, percentile};
+use super::measure::{cpu, machine, ms, per, percentile, scheduled};
 use super::report::{Given, Report};
 use super::scenario::Scenario;
 use super::series::{Series, mean};
@@ -58,7 +58,7 @@ async fn measured(world: &World, arguments: &BenchArgs, scenario: Scenario, live
     world.target.forget();
     let _ = world.meter.as_ref().map(super::storage::Meter::take);
     let before = world.host.counts().took.get("queue").map_or(0, Vec::len);
-    let (cpu_before, machine_before) = (cpu(&world.pids()), machine());
+    let (cpu_before, machine_before, scheduled_before) = (cpu(&world.pids()), machine(), scheduled(&world.pids()));
     let started = Instant::now();
     let work = async {
         let posted = if scenario.posts() {
@@ -85,7 +85,7 @@ async fn measured(world: &World, arguments: &BenchArgs, scenario: Scenario, live
         never = watch => never,
     };
     let (posted, owed, took) = done.map_err(|_| anyhow!("{} does not end", scenario.name()))??;
-    let (cpu_after, machine_after) = (cpu(&world.pids()), machine());
+    let (cpu_after, machine_after, scheduled_after) = (cpu(&world.pids()), machine(), scheduled(&world.pids()));
     let mut times = if scenario.posts() {
         posted.times
     } else {
@@ -107,6 +107,10 @@ async fn measured(world: &World, arguments: &BenchArgs, scenario: Scenario, live
         machine_cpu: machine_before.zip(machine_after).map(|(before, after)| {
             per(after.0.saturating_sub(before.0), usize::try_from(after.1.saturating_sub(before.1)).unwrap_or(1))
         }),
+        cpu_wait: scheduled_before.zip(scheduled_after).map(|(before, after)| {
+            let (ran, waited) = (after.0.saturating_sub(before.0), after.1.saturating_sub(before.1));
+            per(u64::try_from(waited.as_micros()).unwrap_or(u64::MAX), micros(ran.saturating_add(waited)))
+        }),
         advice: world.target.advice(arguments.target_advice),
         target_at_once: Series::of(&samples.target, LOOK),
         lost: owed.total() + posted.refused + world.queue.dead_letters().len(),
@@ -121,6 +125,10 @@ async fn measured(world: &World, arguments: &BenchArgs, scenario: Scenario, live
         }
     }
     Ok(report)
+}
+
+fn micros(time: Duration) -> usize {
+    usize::try_from(time.as_micros()).unwrap_or(usize::MAX)
 }
 
 fn given(arguments: &BenchArgs, live: &Live) -> Given {
@@ -153,7 +161,7 @@ fn judged(arguments: &BenchArgs, scenario: Scenario, samples: &Samples, report: 
         messages: (!scenario.posts()).then_some(arguments.at_once() as f64 * instances),
         rows: scenario.rows(report.events) as f64,
         refused: report.throttled as f64 / requests.max(1.0),
-        machine: report.machine_cpu,
+        starved: report.cpu_wait,
     }
 }
 

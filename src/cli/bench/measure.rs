@@ -42,6 +42,26 @@ pub(super) fn peak_kib(pid: u32) -> Option<u64> {
     peak.trim().trim_end_matches(" kB").parse().ok()
 }
 
+/// How long threads of these processes ran, and how long they were ready to and had to wait for a processor; `None` where the
+/// system does not tell in this way (`/proc/<pid>/task/<tid>/schedstat`).
+pub(super) fn scheduled(pids: &[u32]) -> Option<(Duration, Duration)> {
+    let mut sum = (Duration::ZERO, Duration::ZERO);
+    for pid in pids {
+        for task in std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+            // a thread may end between the two
+            let Ok(text) = std::fs::read_to_string(task.path().join("schedstat")) else { continue };
+            let (ran, waited) = ran_and_waited(&text)?;
+            sum = (sum.0.saturating_add(ran), sum.1.saturating_add(waited));
+        }
+    }
+    Some(sum)
+}
+
+fn ran_and_waited(schedstat: &str) -> Option<(Duration, Duration)> {
+    let mut fields = schedstat.split_whitespace().map(|field| field.parse().ok().map(Duration::from_nanos));
+    Some((fields.next()??, fields.next()??))
+}
+
 /// The time that so many of a hundred are not above; sorts.
 pub(super) fn percentile(times: &mut [Duration], percent: usize) -> Duration {
     times.sort_unstable();
@@ -79,6 +99,13 @@ mod tests {
         assert_eq!(percentile(&mut times, 50), Duration::from_millis(100));
         assert_eq!(percentile(&mut times, 99), Duration::from_millis(198));
         assert_eq!(percentile(&mut [], 99), Duration::ZERO);
+    }
+
+    #[test]
+    fn who_waits_for_a_processor_is_told_by_the_scheduler() {
+        let seconds = |s| Duration::from_secs(s);
+        assert_eq!(ran_and_waited("2000000000 3000000000 17\n"), Some((seconds(2), seconds(3))));
+        assert_eq!(ran_and_waited("1"), None);
     }
 
     #[test]

@@ -16,9 +16,9 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-/// Most memory that a run may hold, whatever the number of rows: a page of each side as it came and as rows, and what one
-/// stretch of rows becomes.
-const PEAK_MIB_MAX: f64 = 128.0;
+/// Most memory that a run may hold, whatever the number of rows: a page of each side as it came and as rows, what one
+/// stretch of rows becomes, and the ledger's memory of the rows written last when it is full.
+const PEAK_MIB_MAX: f64 = 192.0;
 /// How often the memory is looked at. The kernel keeps the highest itself; only what is allocated just before the end
 /// could be missed.
 const LOOK: Duration = Duration::from_millis(10);

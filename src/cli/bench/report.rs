@@ -61,6 +61,8 @@ pub(super) struct Report {
     pub(super) cpu_ms_per_event: Option<f64>,
     /// The machine's CPU time that was used by anything, as a share; null where the system does not tell.
     pub(super) machine_cpu: Option<f64>,
+    /// Of the time in which the handlers could have run, the share that they waited for a processor; likewise.
+    pub(super) cpu_wait: Option<f64>,
     /// Round trips of claims per event: look, claim, finish, keep. Null for a storage that is reached directly.
     pub(super) ledger_per_event: Option<f64>,
     /// Requests per event by which sweeps look for what is due.

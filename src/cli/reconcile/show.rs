@@ -1,6 +1,8 @@
 //! The report of `reconcile` as text and as JSON.
 
+use crate::domain::value::Value;
 use crate::operate::reconcile::report::{Example, LinkReport, Method, Report, TableReport};
+use chrono::SecondsFormat;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -48,12 +50,18 @@ fn table_text(table: &TableReport, dry: bool) -> String {
     let mut text = format!("{}{renamed} ({how}{resumed})\n", table.table);
     line(&mut text, "rows", format!("source {}, target {}", table.source_rows, table.target_rows));
     line(&mut text, "alike", table.equal);
-    line(&mut text, "missing", numbers(table.missing, &table.missing_examples));
-    line(&mut text, "extra", numbers(table.extra, &table.extra_examples));
+    if table.missing > 0 {
+        line(&mut text, "missing", numbers(table.missing, &table.missing_examples));
+    }
+    if table.extra > 0 {
+        line(&mut text, "extra", numbers(table.extra, &table.extra_examples));
+    }
     if table.key_changed > 0 {
         line(&mut text, "key changed", numbers(table.key_changed, &table.key_changed_examples));
     }
-    line(&mut text, "different", table.different);
+    if table.different > 0 {
+        line(&mut text, "different", table.different);
+    }
     for (column, rows) in &table.by_column {
         let examples = table.column_examples.get(column).map(Vec::as_slice).unwrap_or_default();
         let shown: Vec<String> = examples.iter().map(example).collect();
@@ -75,8 +83,8 @@ fn table_text(table: &TableReport, dry: bool) -> String {
             line(&mut text, "learnt", format!("{} rows by the ledger, nothing sent", table.adopted));
         }
         line(&mut text, "events", counts(&table.done));
-        if table.held > 0 {
-            line(&mut text, "left", left(table));
+        if let Some(left) = left(table) {
+            line(&mut text, "left", left);
         }
     }
     line(&mut text, "requests", format!("source {}, target {}", table.requests.source, table.requests.target));
@@ -88,24 +96,30 @@ fn table_text(table: &TableReport, dry: bool) -> String {
 
 /// What a run that mends would do.
 fn would(table: &TableReport) -> String {
+    if table.is_equal() {
+        return "do nothing".to_owned();
+    }
     let renamed = if table.key_changed > 0 { format!("rename {}, ", table.key_changed) } else { String::new() };
     let number = match table.deletes_max {
         max if max != 0 && table.extra > u64::from(max) => format!(" --deletes-max {}", table.extra),
         _ => String::new(),
     };
-    format!(
-        "create {}, {renamed}update {}, leave {} extra rows (--delete-extra{number} deletes them)",
-        table.missing, table.different, table.extra
-    )
+    let extra = format!(", leave {} extra rows (--delete-extra{number} deletes them)", table.extra);
+    let extra = if table.extra > 0 { extra } else { String::new() };
+    format!("create {}, {renamed}update {}{extra}", table.missing, table.different)
 }
 
-/// Extra rows that were to be deleted and are still there.
-fn left(table: &TableReport) -> String {
-    format!(
-        "{} extra rows, because a run deletes no more than {} of a table; if they are to go, --delete-extra --deletes-max {} \
-         deletes them",
-        table.held, table.deletes, table.held
-    )
+/// Extra rows that are still there.
+fn left(table: &TableReport) -> Option<String> {
+    if table.held > 0 {
+        return Some(format!(
+            "{} extra rows, because a run deletes no more than {} of a table; if they are to go, --delete-extra \
+             --deletes-max {} deletes them",
+            table.held, table.deletes, table.held
+        ));
+    }
+    let unasked = table.method == Method::Full && table.deletes == 0 && table.extra > 0;
+    unasked.then(|| format!("{} extra rows (--delete-extra deletes them)", table.extra))
 }
 
 fn link_text(link: &LinkReport) -> String {
@@ -140,8 +154,23 @@ fn numbers<T: Display>(number: u64, examples: &[T]) -> String {
 
 fn example(example: &Example) -> String {
     match (&example.wanted, &example.held) {
-        (Some(wanted), Some(held)) => format!("{} (source {wanted:?}, target {held:?})", example.id),
+        (Some(wanted), Some(held)) => format!("{} (source {}, target {})", example.id, shown(wanted), shown(held)),
         _ => example.id.to_string(),
+    }
+}
+
+/// A value for people: as in JSON, a lookup by its table and row.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(value) => value.to_string(),
+        Value::Number(number) => number.as_str().to_owned(),
+        Value::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
+        Value::DateTime(at) => at.to_rfc3339_opts(SecondsFormat::AutoSi, true),
+        Value::Choice(choice) => choice.to_string(),
+        Value::Choices(choices) => format!("{choices:?}"),
+        Value::Lookup(reference) => format!("{} {}", reference.table, reference.row),
+        Value::Parties(parties) => format!("{} parties", parties.len()),
     }
 }
 
@@ -151,4 +180,44 @@ fn counts(done: &BTreeMap<String, u64>) -> String {
     }
     let counts: Vec<String> = done.iter().map(|(words, count)| format!("{words} {count}")).collect();
     counts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> TableReport {
+        TableReport {
+            table: "account".to_owned(),
+            target: "account".to_owned(),
+            deletes_max: 1_000,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn what_is_left_says_which_command_takes_it_away() {
+        let check = |table: &TableReport, dry: bool, expected: &str| {
+            let text = table_text(table, dry);
+            assert!(text.contains(expected), "{text}");
+        };
+        check(&table(), true, "would         do nothing\n");
+        check(&TableReport { missing: 2, ..table() }, true, "would         create 2, update 0\n");
+        let some = TableReport { extra: 3, ..table() };
+        check(&some, true, "leave 3 extra rows (--delete-extra deletes them)\n");
+        check(&some, false, "left          3 extra rows (--delete-extra deletes them)\n");
+        let many = TableReport { extra: 1_200, ..table() };
+        check(&many, true, "leave 1200 extra rows (--delete-extra --deletes-max 1200 deletes them)\n");
+        let held = TableReport { deletes: 1_000, held: 200, ..many };
+        check(&held, false, "left          200 extra rows, because a run deletes no more than 1000 of a table");
+        check(&held, false, "--delete-extra --deletes-max 200 deletes them\n");
+        let gone = TableReport { extra: 3, deletes: 3, ..table() };
+        assert!(!table_text(&gone, false).contains("left"));
+    }
+
+    #[test]
+    fn values_are_shown_as_people_write_them() {
+        let text = Value::Text("a \"b\"".to_owned());
+        assert_eq!([text, Value::Null, Value::Choice(7)].map(|value| shown(&value)), ["\"a \\\"b\\\"\"", "null", "7"]);
+    }
 }

@@ -1,35 +1,29 @@
 //! Runs that mend. Of each table all rows, or what has changed since the delta link; which of the two, and where to go on, is
 //! kept in the ledger.
 
-use super::changes::Expired;
-use super::feed::{FeedError, Feeder};
+use super::changes::{Expired, ids_only};
+use super::feed::{FeedError, Feeder, one_per_row};
 use super::lookups::Lookups;
-use super::progress::{Meter, WAITING, Watch};
+use super::progress::{Meter, Watch};
 use super::report::{Method, Report, TableReport};
 use super::rows::{absence, decided};
 use super::run::{Finding, Run, Stopped, fingerprint, new_report};
-use super::saved::{HOLD_MAX, Round, Saved, Step, Store, Taken, Unfinished};
+use super::saved::{Round, Saved, Step, Store, Unfinished};
 use super::table::Table;
 use super::tick::FULL_EVERY;
 use super::walk::{Position, Walk, WalkError};
 use super::{CannotReconcile, Options, Reconciler, dry, links};
 use crate::chance;
-use crate::dataverse::pages::{Link, Selection};
+use crate::dataverse::pages::Link;
 use crate::dataverse::url::check_key;
-use crate::domain::event::ChangeEvent;
 use crate::domain::value::RowRef;
 use crate::sync::compared::Adoption;
 use futures_util::{StreamExt, stream};
-use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Rows that the ledger is asked about side by side.
 const ADOPTIONS_AT_ONCE: usize = 16;
-/// How long a table that another run has is waited for, in a run without an end of its own: that run may have died.
-const BUSY_PATIENCE: Duration = Duration::from_secs(90);
-const BUSY_PAUSE: Duration = Duration::from_secs(3);
 
 impl Reconciler {
     /// Mends what differs: of each table all rows, or what has changed since the last time.
@@ -92,11 +86,13 @@ impl Reconciler {
             }
         }
         let loaded: Vec<&Table<'_>> = tables.iter().filter_map(|(_, table)| table.as_ref().ok()).collect();
-        report.links = match all_rows {
+        (report.links, report.stopped) = match all_rows {
             true => links::all(&run, &loaded, true, unfinished.as_mut()).await,
-            false => links::not_looked_at(&run, &loaded),
+            false => (links::not_looked_at(&run, &loaded), None),
         };
+        report.stopped = report.stopped.map(|why| format!("{why}; the next run goes on there"));
         if unfinished.is_some()
+            && report.stopped.is_none()
             && report.links.iter().all(|link| link.trouble.is_none())
             && let Err(error) = Unfinished::end(&self.system).await
         {
@@ -130,36 +126,6 @@ impl Run<'_> {
         };
         store.release().await;
         mended
-    }
-
-    /// Keeps the table for as long as this is asked; whether it was lost is seen when something is saved.
-    pub(super) async fn hold(&self, store: &Store<'_>) -> Infallible {
-        loop {
-            tokio::time::sleep(store.renew_every()).await;
-            if let Err(error) = store.keep(self.monotonic()).await {
-                tracing::debug!(%error, "the lease of a table was not renewed");
-            }
-        }
-    }
-
-    /// Takes the table or relationship of this name, and waits for another run to give it back, if nobody waits for us.
-    pub(super) async fn take(&self, name: &str) -> Result<Store<'_>, Stopped> {
-        let patience = if self.deadline.is_some() { Duration::ZERO } else { BUSY_PATIENCE };
-        let until = self.monotonic().saturating_add(patience);
-        let hold = self.mapping().limits.lease.min(HOLD_MAX);
-        loop {
-            match Store::take(&self.reconciler.system, name, hold).await? {
-                Taken::Ours(store) => return Ok(store),
-                Taken::Busy { until_ms } if self.monotonic() >= until => {
-                    return Err(Stopped::Busy { until_ms: Some(until_ms) });
-                }
-                Taken::Busy { .. } if self.options.stop.is_asked() => return Err(FeedError::OutOfTime.into()),
-                Taken::Busy { .. } => {
-                    self.meter.begin(name, WAITING, 0, None);
-                    tokio::time::sleep(BUSY_PAUSE.min(hold / 4)).await;
-                }
-            }
-        }
     }
 
     async fn mend_held(&self, table: &Table<'_>, store: &Store<'_>, report: &mut TableReport) -> Result<(), Stopped> {
@@ -392,15 +358,4 @@ impl Run<'_> {
         let max = self.options.deletes_max.unwrap_or(table.deletes_max);
         max != 0 && report.deletes >= u64::from(max)
     }
-}
-
-/// Each event once.
-fn one_per_row(events: Vec<ChangeEvent>) -> Vec<ChangeEvent> {
-    let mut seen = BTreeSet::new();
-    events.into_iter().filter(|event| seen.insert(event.id.id().to_owned())).collect()
-}
-
-pub(super) fn ids_only<'a>(table: &'a Table<'_>, options: &Options) -> Selection<'a> {
-    static NOTHING: BTreeSet<String> = BTreeSet::new();
-    Selection { schema: &table.source, columns: &NOTHING, page_rows: options.page_rows }
 }

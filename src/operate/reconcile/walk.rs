@@ -2,12 +2,13 @@
 //! however many rows there are. Where the sides cannot be merged (rows known by an alternate key, or a service that does not
 //! sort as expected), pages of one side are looked up in the other.
 
+pub(super) use super::find::find;
 use super::lookups::Lookups;
 use super::read::{ReadError, Reader};
 use super::rows::key_of;
 use super::table::Table;
 use crate::dataverse::order::server_order;
-use crate::dataverse::pages::{IDS_MAX, Link, Page, Selection};
+use crate::dataverse::pages::{Link, Page, Selection};
 use crate::dataverse::row::TargetRow;
 use crate::dataverse::url::KeyParts;
 use crate::domain::mapping::Identity;
@@ -351,17 +352,9 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn target_key(columns: &[String], row: &TargetRow) -> Option<RowRef> {
+pub(super) fn target_key(columns: &[String], row: &TargetRow) -> Option<RowRef> {
     let part = |column: &String| Some((column.clone(), super::keys::part(row.columns.get(column)?)?));
     columns.iter().map(part).collect::<Option<KeyParts>>().map(RowRef::Key)
-}
-
-/// How the target knows one of its rows, where it does so by key.
-pub(super) fn key_in_target(table: &Table<'_>, row: &TargetRow) -> Option<RowRef> {
-    match &table.map.identity {
-        Identity::Key(columns) => target_key(columns, row),
-        Identity::Id => None,
-    }
 }
 
 /// The page at an address, if one is wanted.
@@ -375,35 +368,6 @@ async fn page(
     let page =
         reader.ask(&selection.schema.name, |call| async move { client.rows(&call, selection, from.as_ref()).await });
     page.await.map(Some)
-}
-
-/// The rows that are known like that, in no order; `at` becomes the time of the first answer.
-pub(super) async fn find(
-    reader: &Reader<'_>,
-    selection: Selection<'_>,
-    wanted: &[RowRef],
-    at: &mut Option<DateTime<Utc>>,
-) -> Result<Vec<TargetRow>, ReadError> {
-    let (client, name) = (&reader.environment.client, selection.schema.name.as_str());
-    let mut found = Vec::new();
-    let ids: Vec<Uuid> =
-        wanted.iter().filter_map(|row| if let RowRef::Id(id) = row { Some(*id) } else { None }).collect();
-    for ids in ids.chunks(IDS_MAX) {
-        let page = reader.ask(name, |call| async move { client.rows_by_ids(&call, selection, ids).await }).await?;
-        *at = at.or(page.at);
-        found.extend(page.rows);
-    }
-    let keys: Vec<KeyParts> =
-        wanted.iter().filter_map(|row| if let RowRef::Key(parts) = row { Some(parts.clone()) } else { None }).collect();
-    let mut rest = keys.as_slice();
-    while !rest.is_empty() {
-        let (page, asked) =
-            reader.ask(name, |call| async move { client.rows_by_keys(&call, selection, rest).await }).await?;
-        *at = at.or(page.at);
-        found.extend(page.rows);
-        rest = rest.get(asked.max(1)..).unwrap_or_default();
-    }
-    Ok(found)
 }
 
 #[cfg(test)]

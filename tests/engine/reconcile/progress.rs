@@ -4,7 +4,6 @@ use super::twins::{Twins, id, options};
 use dataverse_sync::operate::reconcile::progress::{Progress, WAITING};
 use dataverse_sync::operate::reconcile::stop::Stop;
 use dataverse_sync::operate::reconcile::{Options, Reconciler};
-use dataverse_sync::sim::dataverse::schema::Schema;
 use dataverse_sync::sim::dataverse::{Effect, Rule, When};
 use serde_json::json;
 use std::sync::Mutex;
@@ -61,19 +60,6 @@ async fn rate_and_time_left_are_told_in_dry_runs_full_runs_and_rounds_of_changes
     // all changes fit on one page, so their number is known
     let changes = told(&reconciler, &Options { page_rows: 5_000, ..options() }, false).await;
     assert_told(&changes, "changes", 1_200);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_source_that_tells_no_totals_is_compared_all_the_same() {
-    // of a virtual table the service does not know how many rows it has
-    let virtual_table = |schema: &mut Schema| schema.tables.get_mut("account").unwrap().external = true;
-    let twins = Twins::with(ACCOUNTS, virtual_table, |_| {});
-    for n in 0..200 {
-        twins.both("account", id(n), json!({"name": "A"}));
-    }
-    let progress = told(&twins.reconciler(), &Options { page_rows: 20, ..options() }, true).await;
-    assert!(progress.iter().all(|progress| progress.total.is_none() && progress.left.is_none()), "{progress:#?}");
-    assert!(twins.compare().await.is_equal());
 }
 
 #[tokio::test(start_paused = true)]
