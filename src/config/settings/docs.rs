@@ -96,8 +96,6 @@ pub const SETTINGS: &[SettingDoc] = &[
         "OpenTelemetry collector (OTLP over HTTP) for traces and metrics; off if unset",
     ),
     doc("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", "http/protobuf, nothing else is spoken"),
-    secret(doc("OTEL_EXPORTER_OTLP_HEADERS", "", "what requests to the collector carry: name=value, comma-separated")),
-    doc("OTEL_SERVICE_NAME", "dataverse-sync", "the name in traces and metrics"),
     doc("OTEL_SDK_DISABLED", "false", "true switches the export off"),
     by_host(doc("FUNCTIONS_CUSTOMHANDLER_PORT", "8080", "the port to listen on")),
     by_host(doc("FUNCTIONS_APP_ROOT_PATH", "", "the folder of host.json; relative files are looked for there")),
