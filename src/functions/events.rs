@@ -50,11 +50,14 @@ pub fn log(report: &Report) {
     tracing::info!(outcome = outcome.name(), detail = outcome.detail(), event_id, table, row, "handled");
 }
 
+/// Events of one row, with their places in the batch.
+type RowOfBatch = (Vec<usize>, Vec<(ChangeEvent, Delivery)>);
+
 /// Hands many events to the engine: events of one row together, in the order in which they came, so that they don't find the
 /// row busy with themselves; rows side by side. The results are in the order of the events.
 pub async fn handle_all(engine: &dyn HandleEvent, items: Vec<(Item, Delivery)>) -> Vec<Result<Report, NotHandled>> {
     let mut results: Vec<(usize, Result<Report, NotHandled>)> = Vec::with_capacity(items.len());
-    let mut rows: BTreeMap<(String, RowRef), (Vec<usize>, Vec<(ChangeEvent, Delivery)>)> = BTreeMap::new();
+    let mut rows: BTreeMap<(String, RowRef), RowOfBatch> = BTreeMap::new();
     for (n, (item, delivery)) in items.into_iter().enumerate() {
         match item {
             Item::Change(event) => {
