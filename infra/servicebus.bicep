@@ -36,8 +36,9 @@ resource queue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = {
     // Cannot be changed later. Removes only what a sender repeats under the same MessageId; the ledger is the guard.
     requiresDuplicateDetection: true
     duplicateDetectionHistoryTimeWindow: 'PT10M'
-    // Longer than an invocation's work (queue_deadline 60 s + request_timeout 30 s), so that nothing depends on renewal, and
-    // short enough that what a dead instance held comes back soon. The service allows 5 minutes.
+    // Longer than an invocation's work (queue_deadline 60 s + request_timeout 30 s): locks of messages that come together
+    // (cardinality many) are not renewed. And short enough that what a dead instance held comes back soon. The service
+    // allows 5 minutes.
     lockDuration: 'PT2M'
     // What cannot be finished is deferred or parked by the app; only "ledger unreachable" and dead instances count here.
     maxDeliveryCount: 10

@@ -4,7 +4,9 @@
 use crate::support::handler::Handler;
 use crate::support::sides::Sides;
 use crate::support::table::connection;
-use dataverse_sync::sim::dataverse::{Collector, Environment, RaisedEvent, serve};
+use dataverse_sync::sim::dataverse::{Cell, Collector, Environment, RaisedEvent, serve};
+use dataverse_sync::sim::host::envelope::{Call, messages};
+use dataverse_sync::sim::host::{NewMessage, Queue, QueueSettings};
 use dataverse_sync::sim::http::Server;
 use dataverse_sync::sim::tables::{self, TableService};
 use serde_json::json;
@@ -29,7 +31,8 @@ impl World {
     async fn handler(&self) -> Handler {
         let settings = [("TARGET_URL", self.served.0.url()), ("AzureWebJobsStorage", connection(&self.served.1.url()))];
         let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        Handler::start(&[settings.as_slice(), &[("TARGET_AUTH", "none")]].concat()).await
+        // nobody reads its lines, and there is no room for many
+        Handler::start(&[settings.as_slice(), &[("TARGET_AUTH", "none"), ("RUST_LOG", "warn")]].concat()).await
     }
 
     fn changes(&self, name: &str, updates: usize) -> Vec<RaisedEvent> {
@@ -73,6 +76,49 @@ async fn queue_events_cost_two_plus_one_when_warm_three_plus_one_when_cold_and_d
     }
     assert_eq!(by_queue(&world, &handler, &events[3]).await, (0, 0), "a duplicate that this process finished");
     assert_eq!(by_queue(&world, &other, &events[3]).await, (1, 0), "a duplicate that another finished");
+}
+
+#[tokio::test]
+async fn a_batch_of_sixty_four_messages_of_one_row_costs_one_claim_one_write_and_one_finish() {
+    let world = World::new().await;
+    let handler = world.handler().await;
+    for event in world.changes("first", 0) {
+        by_queue(&world, &handler, &event).await;
+    }
+    let events = world.changes("A", 127);
+    assert_eq!(together(&world, &handler, &events[..64]).await, (3, 1), "cold: the row is read, claimed, finished");
+    assert_eq!(together(&world, &handler, &events[64..]).await, (2, 1), "warm: claimed, finished");
+    let target = world.target.rows("account");
+    let last = target.values().find(|row| row.get("name") == Some(&Cell::Text("A".to_owned()))).unwrap();
+    assert_eq!(last.get("telephone1"), Some(&Cell::Text("126".to_owned())));
+    assert_eq!(together(&world, &handler, &events[64..]).await, (0, 0), "duplicates that this process finished");
+}
+
+/// One invocation with all of them, as the host hands messages over with `cardinality: many`.
+async fn together(world: &World, handler: &Handler, events: &[RaisedEvent]) -> (u64, u64) {
+    let queue = Queue::new(QueueSettings::default());
+    for event in events {
+        let message = event.queue().unwrap();
+        let mut new = NewMessage::new(message.body.clone());
+        new.content_type = Some(message.content_type.to_owned());
+        new.properties = message.properties.into_iter().map(|(name, value)| (name, value.into())).collect();
+        queue.send(new).unwrap();
+    }
+    let received: Vec<_> = std::iter::from_fn(|| queue.try_receive()).collect();
+    let call = Call { function: "queue", binding: "message", now: queue.now() };
+    let envelope = messages(&call, &received, true).to_string();
+    let invocation = Uuid::new_v4().to_string();
+    let headers = [
+        ("x-azure-functions-hostversion", "4.1037.0.0"),
+        ("x-azure-functions-invocationid", invocation.as_str()),
+        ("user-agent", "Azure-Functions-Host/4.1037.0.0"),
+        ("content-type", "application/json; charset=utf-8"),
+    ];
+    let before = world.cost();
+    let answer = handler.send("POST", "/queue", &headers, envelope).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let after = world.cost();
+    (after.0 - before.0, after.1 - before.1)
 }
 
 #[tokio::test]

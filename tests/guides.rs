@@ -4,6 +4,7 @@
 use crate::doctor::{checks, good};
 use crate::readme::{blocks, check_commands, page};
 use crate::support::folder::Folder;
+use dataverse_sync::config::environment;
 use dataverse_sync::config::file::compile;
 use dataverse_sync::operate::doctor::Status;
 use dataverse_sync::operate::parked::reasons::REASONS;
@@ -167,7 +168,7 @@ async fn a_person_runs_a_command_with_the_settings_of_the_app_and_tokens_of_her_
     let root = env!("CARGO_MANIFEST_DIR");
     let chmod = std::process::Command::new("chmod").arg("0755").arg(folder.path().join("az")).status().unwrap();
     assert!(chmod.success());
-    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let path = format!("{}:{}", folder.path().display(), environment()["PATH"]);
     let mut command = tokio::process::Command::new(format!("{root}/tools/as-me.py"));
     command.args(["-g", "my-group", "-n", "my-app", env!("CARGO_BIN_EXE_dataverse-sync"), "doctor", "--root", root]);
     let output = command.env_clear().env("PATH", path).output().await.unwrap();

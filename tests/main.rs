@@ -10,6 +10,7 @@
     reason = "a test may fail loudly, helpers outside #[test] functions included"
 )]
 
+mod allocations;
 mod bench;
 mod cli;
 mod counted;

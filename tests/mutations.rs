@@ -47,7 +47,7 @@ fn holds(suite: &str, test: &str) -> bool {
         list.lines().any(|line| line.trim() == name)
     });
     let files: Vec<String> = if let Some(folder) = suite_of_stores {
-        ["cases", "due", "flows", "handover", "owed", "parked", "purge", "system"]
+        ["cases", "due", "flows", "folds", "handover", "leaving", "owed", "parked", "purge", "system"]
             .map(|f| format!("tests/{folder}/{f}.rs"))
             .into()
     } else {

@@ -355,6 +355,8 @@ fn host_json_fits_the_handler() {
     );
     let bus = &host["extensions"]["serviceBus"];
     assert_eq!(bus["autoCompleteMessages"], Value::from(true));
+    let most = bus["maxMessageBatchSize"].as_u64().and_then(|most| usize::try_from(most).ok());
+    assert_eq!(most, Some(dataverse_sync::ledger::fold::FOLD_EVENTS_MAX), "a batch of one row is one claim");
     let (timeout, renewal) = (seconds(&host["functionTimeout"]), seconds(&bus["maxAutoLockRenewalDuration"]));
     assert!(renewal > timeout, "a lock must outlast the longest run: {renewal} s against {timeout} s");
     let mapping = dataverse_sync::config::mapping(&root().join("sync.toml")).unwrap();

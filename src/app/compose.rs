@@ -314,6 +314,10 @@ impl Authorize for EnvironmentTokens {
         })
     }
 
+    async fn renew(&self) {
+        self.tokens.renew(&self.resource).await;
+    }
+
     fn drop_token(&self, refused: &Secret) {
         // whether a fresh one is worth a try is the answer to the next call
         let _ = self.tokens.drop_token(&self.resource, refused);

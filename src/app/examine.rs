@@ -9,13 +9,16 @@ use crate::domain::mapping::{Limits, Mapping};
 use crate::operate::doctor::echo::{self, Directions, Sides};
 use crate::operate::doctor::environment::{self, Side};
 use crate::operate::doctor::token::{self, Wanted};
-use crate::operate::doctor::{Check, Status, host_json, ledger, manifests, queue as bus, rights, steps, target};
+use crate::operate::doctor::{
+    Check, Status, batches, host_json, ledger, manifests, queue as bus, rights, steps, target,
+};
 use crate::operate::register::{NAME_DEFAULT, Registrar};
 use crate::servicebus::Admin;
 use crate::sync::environment::Environment;
 use crate::sync::strangers::Pinned;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 /// What a failed check of the settings leaves undone.
 const NO_SETTINGS: &str = "the settings must be mended first";
@@ -40,8 +43,10 @@ pub async fn examine(base: &Base, values: &BTreeMap<String, String>, root: &Path
     let (settings, mapping) = (settings.ok(), mapping.ok());
     checks.extend(host_json::host_json(root, mapping.as_ref().map(|mapping| &mapping.limits)));
     checks.extend(manifests::manifests(root, queue(values, settings.as_ref().map(|settings| &settings.queue))));
+    let together = mapping.as_ref().map(|mapping| batches::batches(root, &mapping.limits)).unwrap_or_default();
+    checks.extend(together.checks);
     checks.extend(match (reach, &settings) {
-        (Reach::Network, Some(settings)) => reached(base, settings, mapping.as_ref()).await,
+        (Reach::Network, Some(settings)) => reached(base, settings, mapping.as_ref(), together.lock).await,
         (Reach::Network, None) => unreached(mapping.as_ref(), NO_SETTINGS),
         (Reach::Files, _) => unreached(mapping.as_ref(), OFFLINE),
     });
@@ -92,10 +97,10 @@ fn queue(values: &BTreeMap<String, String>, settings: Option<&QueueSettings>) ->
 }
 
 /// What is reached over the network.
-async fn reached(base: &Base, settings: &Settings, mapping: Option<&Mapping>) -> Vec<Check> {
+async fn reached(base: &Base, settings: &Settings, mapping: Option<&Mapping>, lock: Option<Duration>) -> Vec<Check> {
     let mut checks = vec![ledger_of(base, settings).await];
     let limits = mapping.map_or_else(Limits::default, |mapping| mapping.limits.clone());
-    checks.push(queue_of(base, settings, &limits).await);
+    checks.push(queue_of(base, settings, &limits, lock).await);
     let open = |environment: &EnvironmentSettings| {
         (compose::environment(base, environment, &settings.identity, &limits), wanted(environment))
     };
@@ -183,9 +188,9 @@ fn wanted(settings: &EnvironmentSettings) -> Wanted {
     }
 }
 
-async fn queue_of(base: &Base, settings: &Settings, limits: &Limits) -> Check {
+async fn queue_of(base: &Base, settings: &Settings, limits: &Limits, lock: Option<Duration>) -> Check {
     match compose::queue_client(base, settings) {
-        Ok(client) => bus::queue(client.map(Admin::new).as_ref(), limits.deliveries_max).await,
+        Ok(client) => bus::queue(client.map(Admin::new).as_ref(), limits.deliveries_max, lock).await,
         Err(error) => Check::fail("queue", format!("{error:#}"), "correct the connection"),
     }
 }

@@ -76,7 +76,9 @@ async fn run(arguments: &Arguments, environment: &BTreeMap<String, String>) -> R
     } else {
         Surroundings::real(&folder, environment, arguments.settings.as_deref()).await?
     };
-    let queue = QueueSettings { start: clock.now(), ..QueueSettings::default() };
+    // as infra/servicebus.bicep sets it
+    let lock_duration = Duration::from_secs(120);
+    let queue = QueueSettings { start: clock.now(), lock_duration, ..QueueSettings::default() };
     let (queues, _broker, values) = around.with_broker(&folder, queue.clone()).await?;
     let changes = folder.changes(&values);
     let broker = values.get(surroundings::CONNECTION).cloned().unwrap_or_default();

@@ -76,6 +76,9 @@ fn event_lines(event: &EventLine) -> String {
     if event.replays > 0 {
         facts.push(format!("replayed {} times", event.replays));
     }
+    if event.folded_with > 0 {
+        facts.push(format!("together with {} others", event.folded_with));
+    }
     let mut lines = format!("{}  {:6}  {}{detail}\n", event.updated, event.operation, event.outcome);
     let mut line = |text: String| lines.push_str(&format!("    {text}\n"));
     line(facts.join(", "));

@@ -9,6 +9,7 @@ use super::write::Precondition;
 use crate::clock::Clock;
 use crate::domain::disposition::Disposition;
 use crate::outbound::authorize::{Authorize, AuthorizeError};
+use crate::outbound::beside::beside;
 use crate::outbound::transport::{Request, Response, Transport, TransportError};
 use crate::secret::Secret;
 use bytes::Bytes;
@@ -186,7 +187,7 @@ impl Dataverse {
         }
         // getting the token took time
         self.check_time(call, asked)?;
-        match self.transport.send(request).await {
+        match beside(self.transport.send(request), self.authorize.renew()).await {
             Ok(response) => Ok(Answer { response, token }),
             Err(TransportError::NotSent { reason, .. }) => Err(failed(Kind::NotSent, reason)),
             Err(TransportError::Unknown { reason, .. }) if asked.verb.changes() => Err(failed(Kind::Unknown, reason)),

@@ -29,6 +29,9 @@ pub struct Delivery {
     pub invocation: String,
     /// W3C `traceparent` to pass on, if the sender gave a valid one.
     pub traceparent: Option<String>,
+    /// Until when work on it may take, on the monotonic clock, because others came with it; `None`: as long as its way in
+    /// allows. What has not begun by then is stored.
+    pub until: Option<Duration>,
 }
 
 /// The answer to one event.

@@ -264,6 +264,9 @@ pub struct Limits {
     pub webhook_deadline: Duration,
     /// How long a queue message works. Default 60 s, 1 ms to 270 s (host.json renews a message's lock for 5 min).
     pub queue_deadline: Duration,
+    /// How long messages that came in one invocation work, all of them together; what has not begun by then is stored.
+    /// Default 30 s, 1 ms to 270 s; never more than `queue_deadline`.
+    pub batch_deadline: Duration,
     /// How long a second delivery waits for the first. Default 5 s, 1 ms to 50 s; below both deadlines.
     pub duplicate_wait: Duration,
     /// How far clocks of instances may differ. Default 5 s, 1 ms to 5 min.
@@ -296,6 +299,7 @@ impl Default for Limits {
             request_timeout: seconds(30),
             webhook_deadline: seconds(10),
             queue_deadline: seconds(60),
+            batch_deadline: seconds(30),
             duplicate_wait: seconds(5),
             clock_skew: seconds(5),
             max_in_flight: 8,

@@ -20,6 +20,8 @@
 //! * **Known equal**: a column whose last written value has the same digest is not sent again, unless an unconfirmed
 //!   write (`touched`) may have changed it, or the target itself (lookups).
 
+pub mod fold;
+
 use super::digest;
 use super::row::{RowState, Written};
 use super::value::{Columns, Value};

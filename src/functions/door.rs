@@ -36,6 +36,7 @@ pub fn delivery(headers: &Headers, arrived: &Arrived) -> Delivery {
         delivery_count: 1,
         invocation: arrived.invocation.clone(),
         traceparent: arrived.traceparent.clone().or_else(|| traceparent_of(headers)),
+        until: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::domain::decode::{Item, NotForUs};
 use crate::domain::delivery::{Delivery, NotHandled, Report};
+use crate::domain::event::ChangeEvent;
 use crate::domain::outcome::Outcome;
 use crate::domain::value::RowRef;
 use crate::sync::HandleEvent;
@@ -9,9 +10,9 @@ use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Rows of one batch that are worked on at the same time. The engine's own limit per environment is 8
-/// (`max_in_flight`); twice that keeps it busy.
-const ROWS_AT_ONCE_MAX: usize = 16;
+/// Rows of one batch that are worked on at the same time: all of a usual one. The engine has its own limit per environment
+/// (`max_in_flight`), and a row that has to wait keeps none of the others from its turn.
+const ROWS_AT_ONCE_MAX: usize = 64;
 
 /// Hands one event to the engine, and logs how it ended.
 ///
@@ -20,18 +21,24 @@ const ROWS_AT_ONCE_MAX: usize = 16;
 pub async fn handle(engine: &dyn HandleEvent, item: Item, delivery: &Delivery) -> Result<Report, NotHandled> {
     let result = match item {
         Item::Change(event) => engine.handle(*event, delivery).await,
-        Item::NotForUs(NotForUs { event_id, table, row, why }) => {
-            Ok(Report { outcome: Outcome::Ignored(why), event_id: event_id.id().to_owned(), table, row })
-        }
+        Item::NotForUs(other) => Ok(ignored(other)),
     };
-    match &result {
+    log_result(&result);
+    result
+}
+
+fn ignored(NotForUs { event_id, table, row, why }: NotForUs) -> Report {
+    Report { outcome: Outcome::Ignored(why), event_id: event_id.id().to_owned(), table, row }
+}
+
+fn log_result(result: &Result<Report, NotHandled>) {
+    match result {
         Ok(report) => log(report),
         Err(NotHandled::Unfinished(unfinished)) => tracing::warn!(reason = unfinished.reason, "unfinished"),
         Err(NotHandled::IdReused { event_id, table, row, stored }) => {
             tracing::warn!(event_id, table, row, stored, "id reused with other content");
         }
     }
-    result
 }
 
 /// Logs how an event ended.
@@ -40,28 +47,31 @@ pub fn log(report: &Report) {
     tracing::info!(outcome = outcome.name(), detail = outcome.detail(), event_id, table, row, "handled");
 }
 
-/// An event with its place in the batch.
-type Numbered = (usize, Item, Delivery);
-
-/// Hands many events to the engine: events of one row one after the other, as they came, so that they don't find the
+/// Hands many events to the engine: events of one row together, in the order in which they came, so that they don't find the
 /// row busy with themselves; rows side by side. The results are in the order of the events.
 pub async fn handle_all(engine: &dyn HandleEvent, items: Vec<(Item, Delivery)>) -> Vec<Result<Report, NotHandled>> {
-    let mut rows: BTreeMap<(String, Option<RowRef>), Vec<Numbered>> = BTreeMap::new();
+    let mut results: Vec<(usize, Result<Report, NotHandled>)> = Vec::with_capacity(items.len());
+    let mut rows: BTreeMap<(String, RowRef), (Vec<usize>, Vec<(ChangeEvent, Delivery)>)> = BTreeMap::new();
     for (n, (item, delivery)) in items.into_iter().enumerate() {
-        let row = match &item {
-            Item::Change(event) => (event.table.clone(), Some(event.row.clone())),
-            Item::NotForUs(_) => (String::new(), None),
-        };
-        rows.entry(row).or_default().push((n, item, delivery));
-    }
-    let work = rows.into_values().map(|events| async move {
-        let mut results = Vec::with_capacity(events.len());
-        for (n, item, delivery) in events {
-            results.push((n, handle(engine, item, &delivery).await));
+        match item {
+            Item::Change(event) => {
+                let (places, events) = rows.entry((event.table.clone(), event.row.clone())).or_default();
+                places.push(n);
+                events.push((*event, delivery));
+            }
+            Item::NotForUs(other) => {
+                let result = Ok(ignored(other));
+                log_result(&result);
+                results.push((n, result));
+            }
         }
-        results
+    }
+    let work = rows.into_values().map(|(places, events)| async move {
+        let ended = engine.handle_row(events).await;
+        ended.iter().for_each(log_result);
+        places.into_iter().zip(ended).collect::<Vec<_>>()
     });
-    let mut results: Vec<_> = stream::iter(work).buffer_unordered(ROWS_AT_ONCE_MAX).concat().await;
+    results.extend(stream::iter(work).buffer_unordered(ROWS_AT_ONCE_MAX).concat().await);
     results.sort_by_key(|(n, _)| *n);
     results.into_iter().map(|(_, result)| result).collect()
 }

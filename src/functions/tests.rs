@@ -250,6 +250,7 @@ async fn the_engine_is_told_how_a_webhook_came() {
         delivery_count: 1,
         invocation: "inv".to_owned(),
         traceparent: Some(TRACE.to_owned()),
+        until: None,
     };
     assert_eq!(*engine.seen.lock().unwrap(), [("e1".to_owned(), expected)]);
 }
@@ -311,6 +312,7 @@ async fn the_engine_is_told_how_a_message_came() {
         delivery_count: 4,
         invocation: "inv".to_owned(),
         traceparent: Some(TRACE.to_owned()),
+        until: None,
     };
     assert_eq!(*engine.seen.lock().unwrap(), [("ce1".to_owned(), expected)]);
 }

@@ -1,4 +1,4 @@
-//! Tokens, cached: refreshed ahead of expiry, one refresh at a time. Knows no credential's protocol.
+//! Tokens, cached: renewed ahead of expiry beside calls that go with the old one, one refresh at a time. Knows no credential's protocol.
 
 use crate::clock::Clock;
 use crate::identity::exchange::{Credential, Granted, read};
@@ -41,6 +41,9 @@ impl Default for TokenLimits {
 /// More resources than this is a mistake (we know storage, Service Bus and two environments).
 const RESOURCES_MAX: usize = 16;
 
+/// How long after one renewal another may be tried. A fifth of a token's life, minutes, is there for it.
+const RENEW_AGAIN: Duration = Duration::from_secs(5);
+
 /// Tokens of one credential for any resource. Clones share the cache.
 #[derive(Clone, Debug)]
 pub struct TokenSource(Arc<Inner>);
@@ -67,6 +70,7 @@ struct Known {
     token: Option<Held>,
     failure: Option<(IdentityError, Duration)>,
     dropped_at: Option<Duration>,
+    renewed_at: Option<Duration>,
 }
 
 /// Times are on [`Clock::monotonic`]'s scale.
@@ -92,40 +96,52 @@ impl TokenSource {
     /// A token for `resource` (`https://storage.azure.com`, an environment's URL); `None` for [`Credential::None`].
     ///
     /// # Errors
-    /// [`IdentityError`]; while an older token is still valid a failed refresh is no error.
+    /// [`IdentityError`]. A token that still works is given out at once; [`Self::renew`] sees to the next one.
     pub async fn token(&self, resource: &str) -> Result<Option<Secret>, IdentityError> {
         if matches!(self.0.credential, Credential::None) {
             return Ok(None);
         }
         let slot = self.slot(resource)?;
-        if let Some(token) = slot.fresh(self.now()) {
+        if let Some(token) = slot.usable(self.now()) {
             return Ok(Some(token));
         }
-        let guard = match slot.usable(self.now()) {
-            // somebody refreshes already and the old one still works: use it
-            Some(token) => match slot.refreshing.try_lock() {
-                Ok(guard) => guard,
-                Err(_) => return Ok(Some(token)),
-            },
-            None => slot.refreshing.lock().await,
-        };
-        if let Some(token) = slot.fresh(self.now()) {
+        let _turn = slot.refreshing.lock().await;
+        if let Some(token) = slot.usable(self.now()) {
             return Ok(Some(token));
         }
         if let Some(failure) = slot.failed(self.now()) {
-            return slot.usable(self.now()).map(Some).ok_or(failure);
+            return Err(failure);
         }
+        self.refresh(resource, &slot).await.map(Some)
+    }
+
+    /// Fetches a new token if the one there is will soon end: for a place beside a call that goes with the old one, so that no
+    /// call waits for a refresh. One at a time, and after one that came to nothing, or was dropped, not at once again.
+    pub async fn renew(&self, resource: &str) {
+        let Ok(slot) = self.slot(resource) else { return };
+        if !slot.is_due(self.now()) {
+            return;
+        }
+        let Ok(_turn) = slot.refreshing.try_lock() else { return };
+        if !slot.is_due(self.now()) {
+            return;
+        }
+        slot.known().renewed_at = Some(self.now());
+        if let Err(error) = self.refresh(resource, &slot).await {
+            tracing::warn!(%error, resource, "a token that still works could not be renewed");
+        }
+    }
+
+    async fn refresh(&self, resource: &str, slot: &Slot) -> Result<Secret, IdentityError> {
         let outcome = self.fetch(resource).await;
         let now = self.now();
-        let answer = match outcome {
-            Ok(granted) => Ok(Some(slot.keep(granted, now))),
+        match outcome {
+            Ok(granted) => Ok(slot.keep(granted, now)),
             Err(failure) => {
                 slot.known().failure = Some((failure.clone(), now.saturating_add(self.0.limits.failure)));
-                slot.usable(now).map(Some).ok_or(failure)
+                Err(failure)
             }
-        };
-        drop(guard);
-        answer
+        }
     }
 
     /// Forgets `refused` after a 401. `true`: the next [`Self::token`] is another one, so the call may be repeated once.
@@ -200,9 +216,11 @@ impl Slot {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The token, if it need not even be refreshed.
-    fn fresh(&self, now: Duration) -> Option<Secret> {
-        self.known().token.as_ref().filter(|held| now < held.refresh_at).map(|held| held.token.clone())
+    /// Whether there is a token that should be renewed now.
+    fn is_due(&self, now: Duration) -> bool {
+        let known = self.known();
+        let rests = known.renewed_at.is_some_and(|at| now < at.saturating_add(RENEW_AGAIN));
+        !rests && known.token.as_ref().is_some_and(|held| held.refresh_at <= now)
     }
 
     /// The token, if it still works.

@@ -30,7 +30,7 @@ impl Ledger {
             if let Some(found) = self.store.read(partition, NO_EVENT).await?.row {
                 return Ok(Adopted::Known(Box::new(found.record.state)));
             }
-            match self.store.commit(Commit { partition, row: (&record, Expect::Absent), event: None }).await {
+            match self.store.commit(Commit { partition, row: (&record, Expect::Absent), events: Vec::new() }).await {
                 Ok(_) => return Ok(Adopted::Learnt),
                 Err(StoreError::Conflict | StoreError::Unknown(_)) => {}
                 Err(error) => return Err(error.into()),

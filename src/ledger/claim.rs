@@ -21,7 +21,6 @@
 //!   depend on when it is worked on.
 
 use super::cache::Cache;
-use super::held::Held;
 use super::judge::{Judgement, judge};
 use super::record::{EventRecord, Lease, Phase, RowRecord, columns_of, event_key};
 use super::store::{Commit, Etag, Expect, Snapshot, Store, StoreError, Stored};
@@ -97,16 +96,37 @@ pub struct Claim {
     pub arrival_ms: i64,
     /// How often the event was claimed, this time included.
     pub attempts: u32,
-    pub(super) event_key: String,
-    pub(super) event: Stored<EventRecord>,
+    /// The event, the first of several.
+    pub(super) event: HeldEvent,
+    /// The other events of a fold (`super::fold`).
+    pub(super) others: Vec<HeldEvent>,
     pub(super) row: Stored<RowRecord>,
     /// What was touched before this claim; `None` if our claim was found again after a lost answer.
-    touched_before: Option<BTreeSet<String>>,
+    pub(super) touched_before: Option<BTreeSet<String>>,
     pub(super) token: Uuid,
-    holds_until: Duration,
+    pub(super) holds_until: Duration,
+}
+
+/// An event's record while its row is ours.
+#[derive(Clone, Debug)]
+pub(super) struct HeldEvent {
+    pub(super) key: String,
+    pub(super) stored: Stored<EventRecord>,
 }
 
 impl Claim {
+    /// All events that are claimed.
+    pub(super) fn events(&self) -> impl Iterator<Item = &HeldEvent> {
+        std::iter::once(&self.event).chain(&self.others)
+    }
+
+    /// The records of all events as they were read anew.
+    pub(super) fn found_again(&mut self, found: Vec<Stored<EventRecord>>) {
+        for (held, stored) in std::iter::once(&mut self.event).chain(&mut self.others).zip(found) {
+            held.stored = stored;
+        }
+    }
+
     /// What is known of the row, for a plan made before anything was sent: without the columns that this claim itself
     /// noted as touched, because nothing of ours has touched them yet.
     #[must_use]
@@ -217,11 +237,11 @@ impl Ledger {
             let commit = Commit {
                 partition: request.partition,
                 row: (&row, Expect::unchanged(current.row.as_ref())),
-                event: Some((&key, &event, Expect::unchanged(current.event.as_ref()))),
+                events: vec![(&key, &event, Expect::unchanged(current.event.as_ref()))],
             };
             match self.store.commit(commit).await {
                 Ok(committed) => {
-                    let etag = committed.event.unwrap_or(Etag(String::new()));
+                    let etag = committed.events.into_iter().next().unwrap_or(Etag(String::new()));
                     let row = Stored { record: row, etag: committed.row };
                     let mut claim = self.claimed(request, key, row, Stored { record: event, etag }, first);
                     claim.touched_before = Some(before);
@@ -264,6 +284,7 @@ impl Ledger {
             attempts: before.map_or(0, |event| event.attempts).saturating_add(1),
             outcome: None,
             replays: before.map_or(0, |event| event.replays),
+            folded: 0,
         };
         (row, event)
     }
@@ -288,7 +309,7 @@ impl Ledger {
     fn claimed(
         &self,
         request: &ClaimRequest<'_>,
-        event_key: String,
+        key: String,
         row: Stored<RowRecord>,
         event: Stored<EventRecord>,
         sent: Duration,
@@ -298,94 +319,12 @@ impl Ledger {
             state: row.record.state.clone(),
             arrival_ms: event.record.arrival_ms,
             attempts: event.record.attempts,
-            event_key,
-            event,
+            event: HeldEvent { key, stored: event },
+            others: Vec::new(),
             row,
             touched_before: None,
             token: request.token,
             holds_until: sent.saturating_add(self.limits.lease),
-        }
-    }
-
-    /// Records the outcome and the row's new state, and frees the row: one transaction.
-    ///
-    /// # Errors
-    /// [`LedgerError`]: nothing is known; the lease runs out by itself, and whoever comes next repeats the event.
-    pub async fn finish(&self, claim: &mut Claim, state: RowState, outcome: &Outcome) -> Result<Finished, LedgerError> {
-        let now_ms = self.clock.now().timestamp_millis();
-        let row = RowRecord { state, lease: None, epoch: claim.row.record.epoch };
-        let event = EventRecord {
-            phase: Phase::Done,
-            payload: None,
-            updated_ms: now_ms,
-            outcome: Some(outcome.clone()),
-            ..claim.event.record.clone()
-        };
-        let hash = event.hash.clone();
-        match self.write_held(claim, &row, Some(&event)).await? {
-            Held::Written { etag } => self.cache.put_row(&claim.partition, Stored { record: row, etag }),
-            Held::EventDone => {}
-            Held::Lost => return Ok(Finished::Overtaken),
-        }
-        self.cache.put_outcome(&claim.partition, &claim.event_key, &hash, outcome.clone());
-        Ok(Finished::Done)
-    }
-
-    /// Frees the row without an outcome: the event stays owed. `sent` says whether anything was sent to the target; if
-    /// not, the columns it would have written are not touched after all.
-    ///
-    /// # Errors
-    /// [`LedgerError`]: nothing is known; the lease runs out by itself.
-    pub async fn give_up(&self, claim: &mut Claim, sent: bool) -> Result<Finished, LedgerError> {
-        let event = EventRecord { phase: Phase::Owed, ..claim.event.record.clone() };
-        self.leave(claim, sent, event).await
-    }
-
-    /// Frees the row and leaves its state as it was, with the event as given.
-    pub(super) async fn leave(
-        &self,
-        claim: &mut Claim,
-        sent: bool,
-        event: EventRecord,
-    ) -> Result<Finished, LedgerError> {
-        let mut row = RowRecord { lease: None, ..claim.row.record.clone() };
-        if let Some(before) = claim.touched_before.take().filter(|_| !sent) {
-            row.state.touched = before;
-        }
-        let event = EventRecord { updated_ms: self.clock.now().timestamp_millis(), ..event };
-        match self.write_held(claim, &row, Some(&event)).await? {
-            Held::Written { etag } => self.cache.put_row(&claim.partition, Stored { record: row, etag }),
-            Held::EventDone => {}
-            Held::Lost => return Ok(Finished::Overtaken),
-        }
-        Ok(Finished::Done)
-    }
-
-    /// Notes further columns that are about to be written, and renews; see [`Ledger::renew`].
-    ///
-    /// # Errors
-    /// As [`Ledger::renew`].
-    pub async fn touch(&self, claim: &mut Claim, columns: &BTreeSet<String>) -> Result<Finished, LedgerError> {
-        claim.row.record.state.touched.extend(columns.iter().cloned());
-        claim.state.touched.extend(columns.iter().cloned());
-        self.renew(claim).await
-    }
-
-    /// Holds the row for another full lease from now.
-    ///
-    /// # Errors
-    /// [`LedgerError`]: nothing is known; the claim holds as long as before, at least.
-    pub async fn renew(&self, claim: &mut Claim) -> Result<Finished, LedgerError> {
-        let (sent, now_ms) = (self.clock.monotonic(), self.clock.now().timestamp_millis());
-        let until_ms = now_ms.saturating_add(millis(self.limits.lease));
-        let row = RowRecord { lease: Some(Lease { owner: claim.token, until_ms }), ..claim.row.record.clone() };
-        match self.write_held(claim, &row, None).await? {
-            Held::Written { etag } => {
-                claim.row = Stored { record: row, etag };
-                claim.holds_until = sent.saturating_add(self.limits.lease);
-                Ok(Finished::Done)
-            }
-            Held::EventDone | Held::Lost => Ok(Finished::Overtaken),
         }
     }
 

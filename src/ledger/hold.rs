@@ -78,7 +78,7 @@ impl Ledger {
             next.lease = Some(Lease { owner: token, until_ms: now_ms.saturating_add(millis(self.limits.lease)) });
             next.epoch = next.epoch.saturating_add(1);
             let first = *sent.get_or_insert_with(|| self.clock.monotonic());
-            let commit = Commit { partition, row: (&next, Expect::unchanged(found.as_ref())), event: None };
+            let commit = Commit { partition, row: (&next, Expect::unchanged(found.as_ref())), events: Vec::new() };
             match self.store.commit(commit).await {
                 Ok(committed) => {
                     let row = Stored { record: next, etag: committed.row };
@@ -99,7 +99,11 @@ impl Ledger {
         let next = RowRecord { state: hold.state.clone(), lease: None, epoch: hold.row.record.epoch };
         for _ in 0..2 {
             let expect = Expect::Is(hold.row.etag.clone());
-            match self.store.commit(Commit { partition: &hold.partition, row: (&next, expect), event: None }).await {
+            match self
+                .store
+                .commit(Commit { partition: &hold.partition, row: (&next, expect), events: Vec::new() })
+                .await
+            {
                 Ok(_) => return Ok(()),
                 Err(StoreError::Conflict | StoreError::Unknown(_)) => {}
                 Err(error) => return Err(error.into()),

@@ -4,7 +4,7 @@
 use super::flow::{FLOW_KEY, FlowRecord, FlowStore, partition as flow_partition};
 use super::purge::{Expiring, Expiry, PageEnd, ScanPage, ScanStart, Scanned};
 use super::record::{EventRecord, RowRecord};
-use super::store::{Commit, Committed, Etag, Expect, Snapshot, Store, StoreError, Stored};
+use super::store::{Commit, Committed, EVENTS_MAX, Etag, Expect, Found, Snapshot, Store, StoreError, Stored};
 use super::system::{SYSTEM, StateStore};
 use crate::tables::split;
 use async_trait::async_trait;
@@ -16,6 +16,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Records below this, in bytes of JSON, fit into an entity of Table Storage whatever they say; larger ones are tried.
 const RECORD_BYTES_SURE: usize = 512 << 10;
+
+/// Records of one transaction, in bytes of JSON: what Table Storage takes for a body.
+const TRANSACTION_BYTES_MAX: usize = 4 << 20;
 
 const ROW_KEY: &str = "row";
 const STATE_KEY: &str = "state";
@@ -87,18 +90,30 @@ impl Store for MemoryStore {
         Ok(Snapshot { row: inner.get(partition, ROW_KEY)?, event: inner.get(partition, event_key)? })
     }
 
+    async fn read_all(&self, partition: &str, event_keys: &[&str]) -> Result<Found, StoreError> {
+        let inner = self.lock();
+        let events = event_keys.iter().map(|key| inner.get(partition, key)).collect::<Result<_, _>>()?;
+        Ok(Found { row: inner.get(partition, ROW_KEY)?, events })
+    }
+
     async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
         let row = print(commit.row.0, ROW_KEY)?;
-        let event = commit.event.as_ref().map(|(key, record, _)| print(record, key)).transpose()?;
+        let texts = commit.events.iter().map(|(key, record, _)| print(record, key));
+        let texts = texts.collect::<Result<Vec<_>, _>>()?;
+        let bytes = texts.iter().map(String::len).sum::<usize>();
+        if texts.len() > EVENTS_MAX || (texts.len() > 1 && bytes > TRANSACTION_BYTES_MAX) {
+            // as strict as the table
+            return Err(StoreError::TooLarge("a transaction".to_owned()));
+        }
         let mut inner = self.lock();
-        let event_holds =
-            commit.event.as_ref().is_none_or(|(key, _, expect)| inner.holds(commit.partition, key, expect));
-        if !inner.holds(commit.partition, ROW_KEY, &commit.row.1) || !event_holds {
+        let holds = |(key, _, expect): &(&str, &EventRecord, Expect)| inner.holds(commit.partition, key, expect);
+        if !inner.holds(commit.partition, ROW_KEY, &commit.row.1) || !commit.events.iter().all(holds) {
             return Err(StoreError::Conflict);
         }
         let row = inner.put(commit.partition, ROW_KEY, row);
-        let event = commit.event.zip(event).map(|((key, ..), text)| inner.put(commit.partition, key, text));
-        Ok(Committed { row, event })
+        let written = commit.events.iter().zip(texts);
+        let events = written.map(|((key, ..), text)| inner.put(commit.partition, key, text)).collect();
+        Ok(Committed { row, events })
     }
 
     async fn put_event(

@@ -46,7 +46,7 @@ impl Ledger {
         // a worker whose lease ran out must not take this record for its own
         next.lease = None;
         next.epoch = next.epoch.saturating_add(1);
-        let commit = Commit { partition, row: (&next, Expect::unchanged(found)), event: None };
+        let commit = Commit { partition, row: (&next, Expect::unchanged(found)), events: Vec::new() };
         match self.store.commit(commit).await {
             Ok(_) => Ok(true),
             Err(StoreError::Conflict | StoreError::Unknown(_)) => Ok(false),
@@ -66,7 +66,7 @@ impl Ledger {
         }
         let mut next = found.record.clone();
         next.state.let_go_ms = Some(self.clock.now().timestamp_millis());
-        let commit = Commit { partition, row: (&next, Expect::unchanged(Some(&found))), event: None };
+        let commit = Commit { partition, row: (&next, Expect::unchanged(Some(&found))), events: Vec::new() };
         match self.store.commit(commit).await {
             Ok(_) | Err(StoreError::Conflict | StoreError::Unknown(_)) => Ok(()),
             Err(error) => Err(error.into()),

@@ -122,6 +122,7 @@ impl Ledger {
             attempts: 0,
             outcome: None,
             replays: 0,
+            folded: 0,
         })
     }
 }

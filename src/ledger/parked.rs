@@ -75,7 +75,7 @@ impl Claim {
     /// Whether a person had this event run again.
     #[must_use]
     pub fn is_replay(&self) -> bool {
-        self.event.record.replays > 0
+        self.event.stored.record.replays > 0
     }
 }
 
@@ -86,8 +86,8 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]: nothing is known; the lease runs out by itself.
     pub async fn park(&self, claim: &mut Claim, reason: &str, sent: bool) -> Result<Finished, LedgerError> {
-        let event = parked(&claim.event.record, reason);
-        self.leave(claim, sent, event).await
+        let events = claim.events().map(|held| parked(&held.stored.record, reason)).collect();
+        self.leave(claim, sent, events).await
     }
 
     /// Parks an event that nobody works on (too many attempts, too old). Two round trips.

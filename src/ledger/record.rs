@@ -62,6 +62,9 @@ pub struct EventRecord {
     /// How often a person had it run again.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub replays: u32,
+    /// How many events were claimed and written as one, this one among them; 0 if it was alone.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub folded: u32,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

@@ -27,6 +27,15 @@ pub struct Snapshot {
     pub event: Option<Stored<EventRecord>>,
 }
 
+/// The row's record and those of several events, as they were at one moment each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The `row` record.
+    pub row: Option<Stored<RowRecord>>,
+    /// The events' records, in the order in which they were asked for.
+    pub events: Vec<Option<Stored<EventRecord>>>,
+}
+
 /// The condition of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expect {
@@ -44,6 +53,9 @@ impl Expect {
     }
 }
 
+/// Event records of one transaction: Table Storage takes 100 operations, and one is the row's.
+pub const EVENTS_MAX: usize = 99;
+
 /// One transaction: all of it or nothing.
 #[derive(Clone, Debug)]
 pub struct Commit<'a> {
@@ -51,8 +63,8 @@ pub struct Commit<'a> {
     pub partition: &'a str,
     /// The row record to write.
     pub row: (&'a RowRecord, Expect),
-    /// The event record to write: key, record, condition.
-    pub event: Option<(&'a str, &'a EventRecord, Expect)>,
+    /// The event records to write: key, record, condition. At most [`EVENTS_MAX`].
+    pub events: Vec<(&'a str, &'a EventRecord, Expect)>,
 }
 
 /// The versions after a transaction.
@@ -60,8 +72,8 @@ pub struct Commit<'a> {
 pub struct Committed {
     /// Of the row record.
     pub row: Etag,
-    /// Of the event record, if one was written.
-    pub event: Option<Etag>,
+    /// Of the event records, in the order in which they were given.
+    pub events: Vec<Etag>,
 }
 
 /// Why a store did not do what was asked.
@@ -97,6 +109,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`StoreError`], never `Conflict`.
     async fn read(&self, partition: &str, event_key: &str) -> Result<Snapshot, StoreError>;
+
+    /// Reads the row's record and those of these events: a round trip for every dozen of them.
+    ///
+    /// # Errors
+    /// [`StoreError`], never `Conflict`.
+    async fn read_all(&self, partition: &str, event_keys: &[&str]) -> Result<Found, StoreError>;
 
     /// Writes in one transaction: one round trip.
     ///

@@ -86,6 +86,8 @@ pub struct EventLine {
     pub attempts: u32,
     /// How often a person had it run again.
     pub replays: u32,
+    /// How many other events of the row were claimed, written and ended with it, because they came together.
+    pub folded_with: u32,
     /// When it happened as its sender says, with what orders it further if something of it is still in the row.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
@@ -302,6 +304,7 @@ fn line(event: &EventRecord, row: Option<&RowRecord>, now_ms: i64) -> EventLine 
         updated: time(event.updated_ms),
         attempts: event.attempts,
         replays: event.replays,
+        folded_with: event.folded.saturating_sub(1),
         version: version.map(version_text).or_else(|| event.at.map(at_text)),
         columns: event.columns.clone(),
         holds,

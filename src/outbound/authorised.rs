@@ -1,6 +1,7 @@
 //! A call with a bearer token: on 401 the token is dropped and the call made once more. Knows no protocol above that.
 
 use crate::identity::{IdentityError, TokenSource};
+use crate::outbound::beside::beside;
 use crate::outbound::disposition::Disposition;
 use crate::outbound::transport::{Request, Response, Transport, TransportError};
 use crate::secret::Secret;
@@ -47,7 +48,8 @@ pub async fn send_authorised(
     let Some(token) = within(tokens, resource, deadline).await? else {
         return Ok(transport.send(request).await?);
     };
-    let answer = transport.send(bearing(&request, &token, deadline.saturating_sub(tokens.now()))?).await?;
+    let call = transport.send(bearing(&request, &token, deadline.saturating_sub(tokens.now()))?);
+    let answer = beside(call, tokens.renew(resource)).await?;
     if answer.status != StatusCode::UNAUTHORIZED || !tokens.drop_token(resource, &token) {
         return Ok(answer);
     }

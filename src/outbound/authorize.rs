@@ -13,6 +13,9 @@ pub trait Authorize: Send + Sync + std::fmt::Debug {
     /// [`AuthorizeError`] when a token is wanted and cannot be had. Nothing was sent to the resource then.
     async fn token(&self) -> Result<Option<Secret>, AuthorizeError>;
 
+    /// Renews the token if it will soon end: beside a call, see [`super::beside`].
+    async fn renew(&self) {}
+
     /// Forgets this token because the other side refused it. A newer one that is already there is kept.
     fn drop_token(&self, refused: &Secret);
 }

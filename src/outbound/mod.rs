@@ -2,6 +2,7 @@
 
 pub mod authorised;
 pub mod authorize;
+pub mod beside;
 pub mod disposition;
 pub mod gate;
 pub mod gated;

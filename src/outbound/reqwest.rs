@@ -15,6 +15,11 @@ pub struct ReqwestLimits {
     /// How long an unused connection is kept. Default 4 s: Azurite closes after 5 s, and a connection that the
     /// other side closes while we write is an unknown outcome.
     pub idle: Duration,
+    /// The same with TLS, where connecting costs most. Default 60 s: the services' front ends close after 120 s (assumed).
+    pub idle_tls: Duration,
+    /// How long a connection of HTTP/2 may be silent while requests wait on it before it is asked whether it lives, and how long
+    /// it has to answer: one that is dead must not take all requests of a host with it. Default 10 s.
+    pub ping: Duration,
     /// How long connecting may take, TLS included. Default 5 s.
     pub connect: Duration,
     /// Unused connections kept for each host. Default 16 (`max_in_flight` is 8, two services a host at most).
@@ -27,6 +32,8 @@ impl Default for ReqwestLimits {
     fn default() -> Self {
         Self {
             idle: Duration::from_secs(4),
+            idle_tls: Duration::from_secs(60),
+            ping: Duration::from_secs(10),
             connect: Duration::from_secs(5),
             idle_per_host: 16,
             body_bytes_max: 16 << 20,
@@ -44,31 +51,37 @@ pub fn install_crypto() {
 #[derive(Debug, Default)]
 pub struct ReqwestTransport {
     limits: ReqwestLimits,
-    client: OnceLock<Result<reqwest::Client, String>>,
+    plain: OnceLock<Result<reqwest::Client, String>>,
+    tls: OnceLock<Result<reqwest::Client, String>>,
 }
 
 impl ReqwestTransport {
     /// A transport with these limits.
     #[must_use]
     pub fn new(limits: ReqwestLimits) -> Self {
-        Self { limits, client: OnceLock::new() }
+        Self { limits, ..Self::default() }
     }
 
-    fn client(&self) -> Result<&reqwest::Client, String> {
-        self.client.get_or_init(|| build(&self.limits)).as_ref().map_err(Clone::clone)
+    fn client(&self, scheme: &str) -> Result<&reqwest::Client, String> {
+        let (client, idle) =
+            if scheme == "https" { (&self.tls, self.limits.idle_tls) } else { (&self.plain, self.limits.idle) };
+        client.get_or_init(|| build(&self.limits, idle)).as_ref().map_err(Clone::clone)
     }
 }
 
-fn build(limits: &ReqwestLimits) -> Result<reqwest::Client, String> {
+fn build(limits: &ReqwestLimits, idle: Duration) -> Result<reqwest::Client, String> {
     install_crypto();
-    // Retries: reqwest repeats by itself only what an HTTP/2 server says it never looked at.
+    // Retries: reqwest repeats by itself only what an HTTP/2 server says it never looked at. HTTP/2 is spoken where the
+    // service offers it in the TLS handshake (ALPN).
     reqwest::Client::builder()
         .user_agent(concat!("dataverse-sync/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
-        .pool_idle_timeout(limits.idle)
+        .pool_idle_timeout(idle)
         .pool_max_idle_per_host(limits.idle_per_host)
         .connect_timeout(limits.connect)
+        .http2_keep_alive_interval(limits.ping)
+        .http2_keep_alive_timeout(limits.ping)
         .build()
         .map_err(|error| format!("no HTTP client: {}", chain(&error)))
 }
@@ -79,7 +92,7 @@ impl Transport for ReqwestTransport {
         let not_sent = |host: &str, reason: String| TransportError::NotSent { host: host.to_owned(), reason };
         let url = parse(&request.url).map_err(|reason| not_sent("?", reason))?;
         let host = url.host_str().unwrap_or("?").to_owned();
-        let client = self.client().map_err(|reason| not_sent(&host, reason))?;
+        let client = self.client(url.scheme()).map_err(|reason| not_sent(&host, reason))?;
         let answer = client
             .request(request.method, url)
             .headers(request.headers)
@@ -194,6 +207,72 @@ mod tests {
         assert_eq!(answer.unwrap().body, Bytes::from_static(b"ok"));
         assert!(seen.starts_with("GET /a%2Fb('x')?$filter=c%20eq%20%27d%27 HTTP/1.1\r\n"), "{seen}");
         assert!(seen.contains(concat!("user-agent: dataverse-sync/", env!("CARGO_PKG_VERSION"))), "{seen}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_used_again_and_no_more_are_opened_than_there_are_calls_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let connections = std::sync::atomic::AtomicUsize::new(0);
+        let serve = async {
+            let mut open = futures_util::stream::FuturesUnordered::new();
+            loop {
+                tokio::select! {
+                    accepted = listener.accept() => {
+                        connections.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                        open.push(answer_all(accepted.unwrap().0));
+                    }
+                    _ = futures_util::StreamExt::next(&mut open), if !open.is_empty() => {}
+                }
+            }
+        };
+        let transport = ReqwestTransport::default();
+        let calls = async {
+            for at_once in [1, 1, 1, 8, 8, 1] {
+                let some = (0..at_once).map(|_| transport.send(get(url.clone())));
+                for answer in futures_util::future::join_all(some).await {
+                    assert_eq!(answer.unwrap().status, 200);
+                }
+            }
+        };
+        tokio::select! {
+            () = serve => panic!("the server ended"),
+            () = calls => {}
+        }
+        let connections = connections.into_inner();
+        assert!((1..=8).contains(&connections), "{connections} connections for 20 requests, 8 at once");
+    }
+
+    /// Answers requests without a body until the client hangs up.
+    async fn answer_all(mut stream: tokio::net::TcpStream) {
+        let mut seen = Vec::new();
+        let mut some = [0; 1024];
+        while let Ok(count @ 1..) = stream.read(&mut some).await {
+            seen.extend_from_slice(&some[..count]);
+            if seen.ends_with(b"\r\n\r\n") {
+                seen.clear();
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn http_2_is_offered_where_there_is_tls() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}/", listener.local_addr().unwrap());
+        let hello = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (mut seen, mut some) = (Vec::new(), [0; 4096]);
+            let count = stream.read(&mut some).await.unwrap();
+            seen.extend_from_slice(&some[..count]);
+            seen
+        };
+        let transport = ReqwestTransport::default();
+        let (answer, hello) = tokio::join!(transport.send(get(url)), hello);
+        assert!(matches!(answer, Err(TransportError::NotSent { .. })), "{answer:?}");
+        // the extension of protocol names: HTTP/2 first
+        let offer = b"\x02h2\x08http/1.1";
+        assert!(hello.windows(offer.len()).any(|some| some == offer), "{} bytes", hello.len());
     }
 
     #[tokio::test]

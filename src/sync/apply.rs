@@ -15,7 +15,6 @@ use super::vanished;
 use super::witness::is_signal;
 use super::work::Work;
 use super::write::{RowToWrite, write};
-use crate::dataverse::client::Call;
 use crate::domain::delivery::{Channel, Delivery};
 use crate::domain::event::ChangeEvent;
 use crate::domain::merge::{Change, Done, Plan, advance, plan};
@@ -88,26 +87,7 @@ impl Engine {
             Err(before) => return Ok(Outcome::Duplicate(words(&before))),
         };
         let key_before = claim.state.key.clone();
-        let mut work = Work {
-            claim: &mut claim,
-            ledger: &parts.ledger,
-            inbox: parts.inbox.as_ref(),
-            target: &parts.target,
-            clock,
-            limits,
-            deadline,
-            patient: self.is_patient(delivery),
-            reserved,
-            traces: Call {
-                correlation: job.event.origin.correlation.clone(),
-                traceparent: delivery.traceparent.clone(),
-                ..Call::default()
-            },
-            sent: false,
-            unsettled_until: None,
-            vanished: false,
-            requests: 0,
-        };
+        let mut work = self.begin(&mut claim, job.event, delivery, deadline, reserved);
         if let Err(failure) = beside {
             return self.leave(job, delivery, track, work, failure).await;
         }
@@ -211,15 +191,15 @@ impl Engine {
     /// Does what the merge says, and says what the row is then.
     pub(super) async fn apply(&self, job: &Job<'_>, work: &mut Work<'_>) -> Result<(RowState, Outcome), Failure> {
         let mut state = if work.sent { work.claim.state.clone() } else { work.claim.state_before() };
+        if work.vanished {
+            state.exists = false;
+            state.target = state.target.filter(|_| matches!(job.row, RowRef::Id(_)));
+        }
         if let Some(event) = self.looked_again(job, &state, work).await? {
             return match self.job(&event, job.table, Arc::clone(&job.schema))? {
                 Ok(missing) => Box::pin(self.apply(&Job { witness: job.witness, ..missing }, work)).await,
                 Err(ignored) => Ok((state, Outcome::Ignored(ignored))),
             };
-        }
-        if work.vanished {
-            state.exists = false;
-            state.target = state.target.filter(|_| matches!(job.row, RowRef::Id(_)));
         }
         let renamed = self.renamed(job, &state, work).await?;
         let version = version(&state, job.event, work.claim.arrival_ms);
@@ -228,12 +208,13 @@ impl Engine {
             table: job.table,
             schema: &job.schema,
             row: &job.row,
-            known_id: job.seen().or(renamed).or(state.target),
+            known_id: job.seen().filter(|_| !work.vanished).or(renamed).or(state.target),
             exists: !work.vanished
                 && if job.differs.is_some() { job.was_there() || renamed.is_some() } else { state.exists },
             tag: &self.parts.tag,
             may_create: true,
             at: version.at,
+            folded: None,
         };
         let mut changed = Changed::default();
         let mut key = state.key.clone();
@@ -287,12 +268,7 @@ impl Engine {
         };
         let mut next = advance(&state, &version, &done, &job.groups);
         next.scale = state.version_of(&job.event.stamp, job.event.operation.rank(), 0, "").1;
-        // what was left out is not known to be in the target, so it is never taken as equal
-        for column in &changed.omitted {
-            if let Some(written) = next.columns.get_mut(column) {
-                written.digest.clear();
-            }
-        }
+        changed.forget_omitted(&mut next);
         if let (true, Done::Written(columns)) = (work.vanished, &done) {
             vanished::forget(&mut next, columns);
         }
@@ -304,13 +280,9 @@ impl Engine {
             (Some(Applied::Deleted), RowRef::Id(id)) => self.known.forget(&job.schema.name, *id),
             (Some(Applied::Deleted), RowRef::Key(_)) => {}
             (Some(_), _) => {
-                next.exists = true;
                 // a row that is only set inactive lets its key go: whoever gets that in the source takes the row over
-                (next.key, next.wanted) = (key.filter(|_| applied != Some(Applied::Deactivated)), None);
-                next.target = row.known_id.or(match &job.row {
-                    RowRef::Id(id) => Some(*id),
-                    RowRef::Key(_) => state.target,
-                });
+                let key = key.filter(|_| applied != Some(Applied::Deactivated));
+                job.is_there(&mut next, row.known_id.or(state.target), key);
                 next.target_etag.clone_from(&work.claim.state.target_etag);
             }
         }
@@ -348,7 +320,7 @@ pub(super) fn version(state: &RowState, event: &ChangeEvent, arrival_ms: i64) ->
     state.version_of(&event.stamp, event.operation.rank(), arrival_ms, &event.id.fingerprint()).0
 }
 
-fn change<'a>(version: &'a Version, job: &'a Job<'_>) -> Change<'a> {
+pub(super) fn change<'a>(version: &'a Version, job: &'a Job<'_>) -> Change<'a> {
     Change {
         version,
         columns: &job.mapped.columns,

@@ -185,6 +185,7 @@ impl Engine {
             delivery_count: entry.attempts.saturating_add(1),
             invocation: invocation.to_owned(),
             traceparent: None,
+            until: None,
         };
         let mut track = Track {
             slip: Some((slip.clone(), entry.clone())),

@@ -9,6 +9,7 @@ use crate::domain::mapping::Limits;
 use crate::domain::outcome::Outcome;
 use crate::domain::row::RowState;
 use crate::ledger::claim::{Claim, ClaimRequest, Claimed, Ledger};
+use crate::ledger::fold::{FoldClaimed, FoldEvent, FoldRequest, FoldTouches};
 use crate::outbound::gate::Permit;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -19,7 +20,7 @@ use tokio::sync::OwnedMutexGuard;
 const LOOK_MIN: Duration = Duration::from_millis(50);
 const LOOK_MAX: Duration = Duration::from_secs(2);
 /// Longest wait for a row by who has a place at the target: what a usual event of the row takes (assumed).
-const PLACE_HELD_MAX: Duration = Duration::from_millis(300);
+pub(super) const PLACE_HELD_MAX: Duration = Duration::from_millis(300);
 
 type Turn = tokio::sync::Mutex<()>;
 
@@ -75,6 +76,43 @@ pub(super) struct Acquire<'a> {
 }
 
 impl Acquire<'_> {
+    /// The row for several new events of it, or not: with the patience of [`Acquire::claim`].
+    pub(super) async fn fold(
+        &self,
+        partition: &str,
+        events: &[FoldEvent],
+        touches: &FoldTouches<'_>,
+    ) -> Result<Option<(Claim, Vec<usize>)>, Failure> {
+        let request = FoldRequest { partition, events, token: chance::token() };
+        let (mut pause, mut failures) = (LOOK_MIN, 0);
+        loop {
+            let until_ms = match self.ledger.claim_fold(&request, touches).await {
+                Ok(FoldClaimed::Acquired { claim, taken }) => return Ok(Some((*claim, taken))),
+                Ok(FoldClaimed::Apart) => return Ok(None),
+                Ok(FoldClaimed::Busy { until_ms }) => until_ms,
+                Err(error) if error.is_passing() => {
+                    failures += 1;
+                    let now = self.clock.monotonic();
+                    pause::within(self.deadline.saturating_sub(now), failures, None, error).await?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            pause = (pause * 2).min(LOOK_MAX);
+            let wait = pause.mul_f64(0.5 + jitter() / 2.0);
+            if self.clock.monotonic().saturating_add(wait) > self.deadline {
+                return Err(self.busy("row_busy: another worker holds this row", until_ms));
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    fn busy(&self, reason: &str, until_ms: i64) -> Failure {
+        let left = until_ms.saturating_sub(self.clock.now().timestamp_millis());
+        let after = Duration::from_millis(u64::try_from(left).unwrap_or(0)) + self.limits.clock_skew;
+        Failure::Busy { reason: reason.to_owned(), after }
+    }
+
     /// [`Self::claim`] by who has a place at the target already: it is given back when the row does not come soon, so that
     /// others can use it meanwhile.
     pub(super) async fn claim_with(
@@ -137,9 +175,7 @@ impl Acquire<'_> {
                 } else {
                     "row_busy: another worker holds this row"
                 };
-                let left = until_ms.saturating_sub(self.clock.now().timestamp_millis());
-                let after = Duration::from_millis(u64::try_from(left).unwrap_or(0)) + self.limits.clock_skew;
-                return Err(Failure::Busy { reason: reason.to_owned(), after });
+                return Err(self.busy(reason, until_ms));
             }
             tokio::time::sleep(wait).await;
         }

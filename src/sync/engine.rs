@@ -33,7 +33,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 /// How often an event is mapped anew because the target's names changed under it.
-const REMAPS_MAX: u32 = 2;
+pub(super) const REMAPS_MAX: u32 = 2;
 /// Attempts of an owed event that may take as long as a webhook's; later ones get a fifth of that.
 const PATIENT_ATTEMPTS: u32 = 3;
 
@@ -101,20 +101,15 @@ impl Engine {
 
     async fn outcome(&self, event: &ChangeEvent, delivery: &Delivery, track: &mut Track) -> Result<Outcome, Failure> {
         let parts = &self.parts;
-        let limits = &parts.mapping.limits;
-        let allowed = match delivery.channel {
-            Channel::Webhook => limits.webhook_deadline,
-            Channel::Queue => limits.queue_deadline,
-            // nobody waits for it, but others wait behind it; the more often it failed the less of their time it gets
-            Channel::Inbox if delivery.delivery_count <= PATIENT_ATTEMPTS => limits.webhook_deadline,
-            Channel::Inbox => limits.webhook_deadline / 5,
-        };
-        let deadline = parts.clock.monotonic().saturating_add(allowed);
+        let deadline = self.deadline(delivery);
         let table = match self.admitted(event, deadline).await? {
             Ok(table) => table,
             Err(ignored) => return Ok(Outcome::Ignored(ignored)),
         };
         track.partition = job::partition(table, event);
+        if delivery.until.is_some_and(|until| parts.clock.monotonic() >= until) {
+            return Err(Failure::not_begun());
+        }
         if self.is_paused(&table.source, deadline).await? {
             return Err(Failure::Paused);
         }
@@ -164,6 +159,19 @@ impl Engine {
         }
     }
 
+    /// Until when work on a delivery that begins now may take.
+    pub(super) fn deadline(&self, delivery: &Delivery) -> Duration {
+        let limits = &self.parts.mapping.limits;
+        let allowed = match delivery.channel {
+            Channel::Webhook => limits.webhook_deadline,
+            Channel::Queue => limits.queue_deadline,
+            // nobody waits for it, but others wait behind it; the more often it failed the less of their time it gets
+            Channel::Inbox if delivery.delivery_count <= PATIENT_ATTEMPTS => limits.webhook_deadline,
+            Channel::Inbox => limits.webhook_deadline / 5,
+        };
+        delivery.until.unwrap_or_else(|| self.parts.clock.monotonic().saturating_add(allowed))
+    }
+
     /// Whether a delivery may wait for the target: a webhook is stored and answered instead (P5).
     pub(super) fn is_patient(&self, delivery: &Delivery) -> bool {
         delivery.channel != Channel::Webhook || self.parts.inbox.is_none()
@@ -171,7 +179,7 @@ impl Engine {
 
     /// Whether the target turns out to have columns of this event that its cached metadata did not know: asked at most
     /// once in ten minutes and table (CONTRACT); what is still unknown then is left out, and named in the log.
-    async fn has_new_columns(
+    pub(super) async fn has_new_columns(
         &self,
         event: &ChangeEvent,
         table: &TableMap,
@@ -257,6 +265,17 @@ impl HandleEvent for Engine {
         self.work(event, delivery, &mut Track::default()).await
     }
 
+    async fn handle_row(&self, mut events: Vec<(ChangeEvent, Delivery)>) -> Vec<Result<Report, NotHandled>> {
+        match events.pop() {
+            Some((event, delivery)) if events.is_empty() => vec![self.handle(event, &delivery).await],
+            Some(last) => {
+                events.push(last);
+                self.row(&events).await
+            }
+            None => Vec::new(),
+        }
+    }
+
     async fn keep_raw(&self, raw: RawEvent, delivery: &Delivery) -> Result<Report, NotHandled> {
         let unfinished = |reason: String| Unfinished { reason, retry_after: Duration::from_secs(60) };
         let Parts { inbox: Some(inbox), clock, mapping, .. } = &self.parts else {
@@ -277,7 +296,7 @@ impl HandleEvent for Engine {
             // given back it would return at once, and soon not any more (R11)
             Channel::Queue | Channel::Inbox => mapping.limits.queue_deadline,
         };
-        let (deadline, mut attempt) = (clock.monotonic().saturating_add(allowed), 0);
+        let (deadline, mut attempt) = (delivery.until.unwrap_or(clock.monotonic().saturating_add(allowed)), 0);
         loop {
             let error = match inbox.park_raw(&kept, &reason, clock.now().timestamp_millis()).await {
                 Ok(_) => break,
@@ -328,6 +347,11 @@ impl HandleEvent for Engine {
             Some(inbox) => self.look_at_placeholders(inbox).await,
             None => Ok(0),
         }
+    }
+
+    fn batch_until(&self) -> Option<Duration> {
+        let limits = &self.parts.mapping.limits;
+        Some(self.parts.clock.monotonic().saturating_add(limits.batch_deadline.min(limits.queue_deadline)))
     }
 
     fn deliveries_max(&self) -> u32 {

@@ -62,6 +62,11 @@ impl Failure {
         Self::NotNow { reason: reason.into(), after: LATER }
     }
 
+    /// The time of those it came with was over before its turn came. That is no attempt.
+    pub(super) fn not_begun() -> Self {
+        Self::Busy { reason: "not_begun: the time of its batch was over".to_owned(), after: LATER }
+    }
+
     pub(super) fn never(reason: impl Into<String>) -> Self {
         Self::Never { reason: reason.into() }
     }

@@ -14,11 +14,13 @@ use crate::domain::map::{Mapped, MappedRow, Why, map_columns};
 use crate::domain::mapping::{Identity, Mapping, TableMap};
 use crate::domain::outcome::{Ignored, Outcome};
 use crate::domain::partition::Partition;
+use crate::domain::row::RowState;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Columns, RowRef};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// One event in the target's terms, with everything needed to work on it.
 pub(super) struct Job<'a> {
@@ -37,6 +39,18 @@ pub(super) struct Job<'a> {
     pub(super) differs: Option<BTreeSet<String>>,
     /// The event is about this link and not about a row.
     pub(super) link: Option<LinkJob<'a>>,
+}
+
+impl Job<'_> {
+    /// The row is there, and has this GUID and this key's partition: what every write leaves to be remembered.
+    pub(super) fn is_there(&self, next: &mut RowState, known_id: Option<Uuid>, key: Option<String>) {
+        next.exists = true;
+        (next.key, next.wanted) = (key, None);
+        next.target = known_id.or(match &self.row {
+            RowRef::Id(id) => Some(*id),
+            RowRef::Key(_) => None,
+        });
+    }
 }
 
 /// The ledger partition of an event, where the mapping alone tells it: rows that are known by their GUID. What stops before

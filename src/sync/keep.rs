@@ -229,13 +229,14 @@ impl Engine {
         if matches!(failure, Failure::IdReused) {
             return self.keep_impostor(inbox, event, track, delivery).await;
         }
+        let is_first = self.owe_waiting(inbox, event, track, delivery).await?;
         let entry = self.entry(event, track, delivery, Duration::ZERO, "");
         // nothing was tried, so what was just read there is as it was, or further
         if matches!(failure, Failure::Shut { .. } | Failure::Paused)
             && track.stored_in.as_ref() == Some(&entry.partition)
         {
             self.note_deferral(event, track, delivery, &failure).await?;
-            return self.kept_as_noted(&entry, track, failure).await;
+            return self.kept_as_noted(&entry, inbox, is_first, track, failure).await;
         }
         match self.parts.ledger.owe(&entry.partition, event, delivery.arrival_ms).await? {
             Owed::Known { outcome: Some(outcome), .. } => return Ok(Outcome::Duplicate(words(&outcome))),
@@ -247,20 +248,55 @@ impl Engine {
         } else {
             self.note_deferral(event, track, delivery, &failure).await?;
         }
-        self.kept_as_noted(&entry, track, failure).await
+        self.kept_as_noted(&entry, inbox, is_first, track, failure).await
     }
 
-    /// The ledger says what the inbox says: parked, if that is what became of it.
-    async fn kept_as_noted(&self, entry: &Entry, track: &mut Track, failure: Failure) -> Result<Outcome, Failure> {
+    /// The ledger says what the inbox says: parked, if that is what became of it; `is_first`: there is an entry that came before
+    /// the event's record.
+    async fn kept_as_noted(
+        &self,
+        entry: &Entry,
+        inbox: &Inbox,
+        is_first: bool,
+        track: &mut Track,
+        failure: Failure,
+    ) -> Result<Outcome, Failure> {
         if let Some(Outcome::Parked { reason }) = &track.kept {
             match self.parts.ledger.park_event(&entry.partition, &entry.event_key, reason).await? {
-                Parking::Parked | Parking::Missing => {}
+                Parking::Parked | Parking::Missing => {
+                    if let Some((slip, _)) = track.slip.as_ref().filter(|_| is_first)
+                        && let Err(error) = inbox.settle(slip).await
+                    {
+                        tracing::debug!(%error, "the entry of a parked event stays until it is due");
+                    }
+                }
                 Parking::Done(outcome) => return Ok(Outcome::Duplicate(words(&outcome))),
                 // somebody works on it: whatever comes of that is said there
                 Parking::Busy { .. } => return Err(failure),
             }
         }
         track.kept.take().ok_or(failure)
+    }
+
+    /// The entry of an event whose row is not known comes before its record, and once more after it. If the inbox cannot be
+    /// written, nothing was; else the record, which no delivery looks at again once the row is known, would be owed for
+    /// ever. The first entry is due when this delivery cannot write the record any more, so nobody settles it too early.
+    /// Whether there is such an entry now.
+    async fn owe_waiting(
+        &self,
+        inbox: &Inbox,
+        event: &ChangeEvent,
+        track: &mut Track,
+        delivery: &Delivery,
+    ) -> Result<bool, Failure> {
+        if track.partition.is_some() || track.slip.is_some() {
+            return Ok(false);
+        }
+        let limits = &self.parts.mapping.limits;
+        let after = limits.lease + limits.clock_skew + ABANDONED_AFTER;
+        let entry = self.entry(event, track, delivery, after, "row_unknown");
+        track.slip = Some((inbox.owe(&entry).await.map_err(unkept)?, entry));
+        Ok(true)
     }
 
     /// The same id with other content: kept as it came, beside the event whose id it uses.

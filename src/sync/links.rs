@@ -7,7 +7,8 @@
 //! target that is, the ledger knows, else the source and the target together; else the link waits for the row.
 
 use super::failure::Failure;
-use super::lookups::{Keyed, Sources, known_by_key};
+use super::keyed::Keyed;
+use super::lookups::{Sources, known_by_key};
 use super::parents;
 use super::pause::before_next;
 use super::work::Work;
@@ -41,7 +42,7 @@ impl End<'_> {
         match known_by_key(work, self.table, self.id, at, sources).await? {
             Keyed::Is(target) => Ok(Some(target)),
             Keyed::Deleted => Ok(None),
-            Keyed::Missing => Err(Failure::not_now(format!(
+            Keyed::Missing | Keyed::Absent(_) => Err(Failure::not_now(format!(
                 "parent_missing: a link names a row of {} that the target does not have yet; it is known by key there, \
                  so its own event must come first",
                 self.table.target
@@ -175,8 +176,9 @@ async fn ensure(
         tag,
         may_create: true,
         at,
+        folded: None,
     };
-    let there = parents::ensure(work, &child, end.table, end.id).await?;
+    let there = parents::ensure(work, &child, end.table, end.id, at).await?;
     if there {
         sources.known.learn(&end.schema.name, end.id);
     }

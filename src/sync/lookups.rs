@@ -3,6 +3,7 @@
 
 use super::environment::Environment;
 use super::failure::Failure;
+use super::keyed::{self, Absent, Keyed};
 use super::paired::history;
 use super::parents::{Changed, KnownRows};
 use super::work::Work;
@@ -11,7 +12,7 @@ use crate::dataverse::body::{ResolvedLookups, referenced_tables};
 use crate::dataverse::read::Match;
 use crate::dataverse::url::Address;
 use crate::domain::map::key_in;
-use crate::domain::mapping::{Identity, LookupRule, Mapping, TableMap};
+use crate::domain::mapping::{Identity, LookupRule, Mapping, Parents, TableMap};
 use crate::domain::partition::Partition;
 use crate::domain::schema::{ColumnKind, TableSchema};
 use crate::domain::value::{Columns, KeyPart, Reference, RowRef, Value};
@@ -101,13 +102,24 @@ async fn one(
         None | Some(LookupRule::Ensure | LookupRule::Skip | LookupRule::Park) => {}
     }
     if let Some(parent) = sources.mapping.by_target(&reference.table).filter(|parent| parent.identity != Identity::Id) {
-        let found = known_by_key(work, parent, id, row.at, sources).await?;
+        let makes = match rule {
+            Some(LookupRule::Ensure) => true,
+            Some(LookupRule::Skip | LookupRule::Park) => false,
+            None | Some(LookupRule::Map(_) | LookupRule::By { .. }) => row.table.parents != Parents::Never,
+        };
+        let at = row.at(name);
+        let found = match known_by_key(work, parent, id, at, sources).await? {
+            Keyed::Absent(absent) if makes => keyed::ensure(work, row, at, parent, &absent).await?,
+            found => found,
+        };
         return match (found, rule) {
             (Keyed::Is(target), _) => Ok(to(target)),
             (Keyed::Deleted, _) => Ok(Resolved::Cleared),
-            (Keyed::Missing, Some(LookupRule::Skip)) => Ok(Resolved::Omitted),
-            (Keyed::Missing, Some(LookupRule::Park)) => Err(Failure::never(not_there(row, name, parent))),
-            (Keyed::Missing, _) => Err(Failure::not_now(not_there(row, name, parent))),
+            (Keyed::Missing | Keyed::Absent(_), Some(LookupRule::Skip)) => Ok(Resolved::Omitted),
+            (Keyed::Missing | Keyed::Absent(_), Some(LookupRule::Park)) => {
+                Err(Failure::never(not_there(row, name, parent)))
+            }
+            (Keyed::Missing | Keyed::Absent(_), _) => Err(Failure::not_now(not_there(row, name, parent))),
         };
     }
     if reference.table != CURRENCY {
@@ -130,14 +142,6 @@ fn has_money(schema: &TableSchema, columns: &Columns) -> bool {
     columns.iter().any(|(name, value)| kind(schema, name) == Some(ColumnKind::Money) && *value != Value::Null)
 }
 
-/// What the row is called here that the source calls `id`, in a table known by an alternate key.
-pub(super) enum Keyed {
-    Is(Uuid),
-    /// Later than the lookup was set.
-    Deleted,
-    Missing,
-}
-
 fn not_there(row: &RowToWrite<'_>, name: &str, parent: &TableMap) -> String {
     format!(
         "parent_missing: {}.{name} points to a row of {} that the target does not have yet; it is known by key there, \
@@ -146,7 +150,8 @@ fn not_there(row: &RowToWrite<'_>, name: &str, parent: &TableMap) -> String {
     )
 }
 
-/// The ledger knows rows that were written; `at`: when the row was referred to. The source knows the key of the others, and the target the row with that.
+/// The ledger knows rows that were written; the source knows the key of the others, and the target the row with that.
+/// `at`: when the row was referred to.
 pub(super) async fn known_by_key(
     work: &mut Work<'_>,
     parent: &TableMap,
@@ -180,7 +185,8 @@ pub(super) async fn known_by_key(
     }
     Ok(match work.target.client.resolve_key(&call, &schema, &parts).await? {
         Match::Found(target) => Keyed::Is(target),
-        Match::Missing | Match::Ambiguous => Keyed::Missing,
+        Match::Missing => Keyed::Absent(Box::new(Absent { id, parts, schema })),
+        Match::Ambiguous => Keyed::Missing,
     })
 }
 

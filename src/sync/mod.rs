@@ -10,9 +10,11 @@ pub mod engine;
 pub mod environment;
 mod failure;
 mod filter;
+mod fold;
 pub mod fuse;
 mod job;
 mod keep;
+mod keyed;
 mod keys;
 mod links;
 mod lookups;
@@ -46,6 +48,20 @@ pub trait HandleEvent: Send + Sync + std::fmt::Debug {
     /// [`NotHandled::Unfinished`] when the event is neither finished nor stored: the sender must keep it;
     /// [`NotHandled::IdReused`] when its id belongs to other content.
     async fn handle(&self, event: ChangeEvent, delivery: &Delivery) -> Result<Report, NotHandled>;
+
+    /// The same for events of one row that came together, in their order; each ends for itself.
+    async fn handle_row(&self, events: Vec<(ChangeEvent, Delivery)>) -> Vec<Result<Report, NotHandled>> {
+        let mut ended = Vec::with_capacity(events.len());
+        for (event, delivery) in events {
+            ended.push(self.handle(event, &delivery).await);
+        }
+        ended
+    }
+
+    /// Until when work on messages that come together now may take, on the monotonic clock; `None`: as long as on one.
+    fn batch_until(&self) -> Option<Duration> {
+        None
+    }
 
     /// Keeps what could not be understood, as it came, for a person (CONTRACT `undecodable`).
     ///

@@ -14,9 +14,10 @@ use crate::dataverse::body::{Mode, ResolvedLookups, encode, is_writable};
 use crate::dataverse::client::Call;
 use crate::dataverse::error::{Kind, UniqueKey};
 use crate::dataverse::url::Address;
-use crate::dataverse::write::{Precondition, WriteRequest};
+use crate::dataverse::write::{Precondition, WriteRequest, Written};
 use crate::domain::mapping::{Identity, LookupRule, Mapping, Parents, TableMap};
 use crate::domain::partition::Partition;
+use crate::domain::row::RowState;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Columns, Reference, RowRef, Value};
 use crate::inbox::Placeholder;
@@ -63,6 +64,17 @@ pub(super) struct Changed {
     pub(super) cleared: BTreeSet<String>,
     /// Parents made for this write.
     ensured: BTreeSet<(String, Uuid)>,
+}
+
+impl Changed {
+    /// What was left out is not known to be in the target, so it is never taken as equal.
+    pub(super) fn forget_omitted(&self, next: &mut RowState) {
+        for column in &self.omitted {
+            if let Some(written) = next.columns.get_mut(column) {
+                written.digest.clear();
+            }
+        }
+    }
 }
 
 /// What may be done about a missing parent.
@@ -148,7 +160,7 @@ async fn mend(
         // made a moment ago and still missing: only time helps
         Remedy::Placeholder(_) if changed.ensured.contains(&(reference.table.clone(), id)) => Ok(false),
         Remedy::Placeholder(parent) => {
-            if ensure(work, row, parent, id).await? {
+            if ensure(work, row, parent, id, row.at(name)).await? {
                 changed.ensured.insert((reference.table.clone(), id));
                 sources.known.learn(&reference.table, id);
             } else {
@@ -185,12 +197,13 @@ fn remedy<'a>(
     }
 }
 
-/// Makes sure that the parent exists; `false` if it was deleted after the lookup was set.
+/// Makes sure that the parent exists; `false` if it was deleted after the lookup was set, which was `at` that time.
 pub(super) async fn ensure(
     work: &mut Work<'_>,
     row: &RowToWrite<'_>,
     parent: &TableMap,
     id: Uuid,
+    at: i64,
 ) -> Result<bool, Failure> {
     let (call, permit) = work.ready().await?;
     let schema = work.target.schemas.get(&call, &parent.target).await?;
@@ -198,21 +211,21 @@ pub(super) async fn ensure(
     let itself = parent.target == row.schema.name && *row.row == RowRef::Id(id);
     if itself {
         // a row that refers to itself: our own lease is the parent's
-        create(work, parent, &schema, id, row.tag, None).await?;
+        create(work, parent, &schema, &Address::Id(id), row.tag, None).await?;
         return Ok(true);
     }
     let partition = Partition::of(&parent.target, &RowRef::Id(id));
-    let mut hold = match work.ledger.hold(partition.key(), row.at).await? {
+    let mut hold = match work.ledger.hold(partition.key(), at).await? {
         Holding::Acquired(hold) => *hold,
         Holding::Busy => return Err(Failure::ParentBusy),
         Holding::Deleted => return Ok(false),
     };
-    match create(work, parent, &schema, id, row.tag, Some(&hold)).await {
+    match create(work, parent, &schema, &Address::Id(id), row.tag, Some(&hold)).await {
         Ok(created) => {
             hold.state.exists = true;
             hold.state.target = Some(id);
             let since_ms = work.clock.now().timestamp_millis();
-            if created && hold.state.columns.is_empty() {
+            if created.is_some() && hold.state.columns.is_empty() {
                 hold.state.placeholder_ms = Some(since_ms);
                 let placeholder = Placeholder {
                     partition: partition.key().to_owned(),
@@ -239,29 +252,28 @@ pub(super) async fn ensure(
     }
 }
 
-async fn give_back(work: &Work<'_>, hold: Hold) {
+pub(super) async fn give_back(work: &Work<'_>, hold: Hold) {
     if let Err(error) = work.ledger.release(hold).await {
         tracing::warn!(%error, "the parent's row could not be given back; its lease runs out by itself");
     }
 }
 
-/// Creates the placeholder unless the row is there; `true` if it was made.
-async fn create(
+/// Creates the placeholder unless the row is there; what was made. By key it tells the GUID as well.
+pub(super) async fn create(
     work: &mut Work<'_>,
     parent: &TableMap,
     schema: &TableSchema,
-    id: Uuid,
+    address: &Address,
     tag: &str,
     hold: Option<&Hold>,
-) -> Result<bool, Failure> {
+) -> Result<Option<Written>, Failure> {
     let mut columns: Columns = parent.placeholder_set.clone().into_iter().collect();
     if let Some(name) = &schema.primary_name
         && schema.columns.get(name).is_some_and(|column| is_writable(column, Mode::Create))
     {
         columns.entry(name.clone()).or_insert_with(|| Value::Text(parent.placeholder_name.clone()));
     }
-    let address = Address::Id(id);
-    let body = encode(schema, &columns, Mode::Create, &address, &ResolvedLookups::default())
+    let body = encode(schema, &columns, Mode::Create, address, &ResolvedLookups::default())
         .map_err(|error| Failure::never(format!("placeholder_not_writable: {error}")))?;
     let (call, _permit) = work.ready().await?;
     let latest_end = match hold {
@@ -271,18 +283,18 @@ async fn create(
     work.sending();
     let request = WriteRequest {
         schema,
-        address: &address,
+        address,
         body,
         precondition: Precondition::Absent,
         tag: Some(tag),
-        return_representation: false,
+        return_representation: matches!(address, Address::Key(_)),
     };
     let error = match work.target.client.write(&Call { latest_end, ..call }, request).await {
-        Ok(_) => return Ok(true),
+        Ok(written) => return Ok(Some(written)),
         Err(error) => error,
     };
     match error.kind() {
-        Kind::AlreadyExists | Kind::DuplicateKey { which: UniqueKey::Primary, .. } => Ok(false),
+        Kind::AlreadyExists | Kind::DuplicateKey { which: UniqueKey::Primary, .. } => Ok(None),
         Kind::Unknown => {
             Err(Failure::Unsettled { reason: error.to_string(), after: work.limits.settle + work.limits.clock_skew })
         }

@@ -3,7 +3,8 @@
 //! **The race.** Two upserts of a missing row: the loser gets 412 with a duplicate-key code. It is never judged by the
 //! status and never a failure of the event. `same-source`: the row is read back by our own identity; if it
 //! holds what we wanted to write we are done (`raced`), else the write is repeated, which now updates.
-//! `multi-source`: it is repeated at once. A third duplicate is a real conflict: another row holds a unique key.
+//! `multi-source`: it is repeated at once. A third duplicate is a real conflict: another row holds a unique key. Rows pass keys on,
+//! and events overtake each other, so that is waited for a while before it is parked.
 
 use super::failure::Failure;
 use super::pause::{before_next, race_pause};
@@ -20,6 +21,9 @@ use crate::domain::value::{Columns, RowRef};
 
 /// Duplicate-key answers before it is a real conflict: the race's own, and one more after the repeated write.
 const DUPLICATES_MAX: u32 = 2;
+/// Claims of an event that may end with a conflict over a unique key before a person has to look: with their pauses about five
+/// minutes, longer than events overtake each other. Keys that rows pass on (A to B, B to A) end well in every order so.
+const CONFLICTS_MAX: u32 = 8;
 
 /// Judges a refusal: `Some` ends the write, `None` tries again.
 pub(super) async fn refused(
@@ -105,9 +109,10 @@ async fn raced(
         let Kind::DuplicateKey { attributes, .. } = error.kind() else { return Err(error.into()) };
         let names: Vec<&str> = attributes.0.iter().map(|(column, _)| column.as_str()).collect();
         let names = if names.is_empty() { "not told".to_owned() } else { names.join(", ") };
-        return Err(Failure::never(format!(
-            "duplicate_key: another row of the target holds a unique key ({names}); {error}"
-        )));
+        let reason = format!("duplicate_key: another row of the target holds a unique key ({names}); {error}");
+        // what makes that row give it up in the source (a delete, another value) may be an event on its way
+        let waits = work.claim.attempts < CONFLICTS_MAX;
+        return Err(if waits { Failure::not_now(reason) } else { Failure::never(reason) });
     }
     tokio::time::sleep(race_pause(jitter())).await;
     if row.table.duplicate_key == DuplicateKey::SameSource && *address != Address::New {

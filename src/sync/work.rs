@@ -8,10 +8,13 @@
 //! After an unanswered request ([`Work::unanswered`]) the row is not given back before `sent + settle`: the work goes
 //! on if the delivery may wait that long, else the lease is left to run out.
 
+use super::engine::Engine;
 use super::environment::Environment;
 use super::failure::Failure;
 use crate::clock::Clock;
 use crate::dataverse::client::Call;
+use crate::domain::delivery::Delivery;
+use crate::domain::event::ChangeEvent;
 use crate::domain::mapping::Limits;
 use crate::inbox::Inbox;
 use crate::ledger::claim::{Claim, Finished, Ledger};
@@ -143,5 +146,38 @@ impl Work<'_> {
         tokio::time::sleep(wait).await;
         self.unsettled_until = None;
         Ok(())
+    }
+}
+
+impl Engine {
+    /// Work on a row that was just claimed.
+    pub(super) fn begin<'a>(
+        &'a self,
+        claim: &'a mut Claim,
+        event: &ChangeEvent,
+        delivery: &Delivery,
+        deadline: Duration,
+        reserved: Option<Permit>,
+    ) -> Work<'a> {
+        Work {
+            claim,
+            ledger: &self.parts.ledger,
+            inbox: self.parts.inbox.as_ref(),
+            target: &self.parts.target,
+            clock: self.parts.clock.as_ref(),
+            limits: &self.parts.mapping.limits,
+            deadline,
+            patient: self.is_patient(delivery),
+            reserved,
+            traces: Call {
+                correlation: event.origin.correlation.clone(),
+                traceparent: delivery.traceparent.clone(),
+                ..Call::default()
+            },
+            sent: false,
+            unsettled_until: None,
+            vanished: false,
+            requests: 0,
+        }
     }
 }

@@ -24,6 +24,7 @@ use crate::dataverse::write::{Precondition, WriteRequest, Written};
 use crate::domain::disposition::Disposition;
 use crate::domain::mapping::{Guard, TableMap};
 use crate::domain::outcome::Applied;
+use crate::domain::row::RowState;
 use crate::domain::schema::TableSchema;
 use crate::domain::value::{Columns, Reference, RowRef, Value};
 use std::collections::BTreeSet;
@@ -47,6 +48,16 @@ pub(super) struct RowToWrite<'a> {
     pub(super) may_create: bool,
     /// The version of what is written, in microseconds: parents live at least until then.
     pub(super) at: i64,
+    /// Of what several events write together: each column has a version of its own there.
+    pub(super) folded: Option<&'a RowState>,
+}
+
+impl RowToWrite<'_> {
+    /// The version of what is written into a column, in microseconds.
+    pub(super) fn at(&self, column: &str) -> i64 {
+        let folded = self.folded.and_then(|state| state.written(column));
+        folded.map_or(self.at, |written| written.version.at)
+    }
 }
 
 /// How a write ended.

@@ -102,7 +102,11 @@ pub(crate) fn good() -> Setup {
         host: serde_json::from_str(&repository("host.json")).unwrap(),
         source: Settings::new(Uuid::from_u128(1), sample_schema()),
         target: Settings::new(Uuid::from_u128(2), sample_schema()),
-        queue: QueueSettings { duplicate_window: Some(Duration::from_secs(600)), ..QueueSettings::default() },
+        queue: QueueSettings {
+            duplicate_window: Some(Duration::from_secs(600)),
+            lock_duration: Duration::from_secs(120),
+            ..QueueSettings::default()
+        },
         after: None,
         registered: true,
         other_way: None,

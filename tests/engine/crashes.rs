@@ -40,6 +40,8 @@ struct Story {
     doomed: Vec<RaisedEvent>,
     /// All of those at once instead of one after the other.
     together: bool,
+    /// All of those in one batch: those of one row are folded.
+    folded: bool,
     /// The instance that dies sweeps instead.
     sweeps: bool,
     /// Delivered at once after its death.
@@ -148,7 +150,11 @@ async fn play(stage: &Stage, story: Story, polls: usize) -> (bool, bool) {
                 answered.lock().unwrap()[n] = true;
             }
         };
-        if story.together {
+        if story.folded {
+            let batch = story.doomed.iter().map(|event| (decoded(event), stage.delivery(1))).collect();
+            let ended = doomed.handle_row(batch).await;
+            *answered.lock().unwrap() = ended.iter().map(Result::is_ok).collect();
+        } else if story.together {
             join_all(story.doomed.iter().enumerate().map(|(n, event)| one(n, event))).await;
         } else {
             for (n, event) in story.doomed.iter().enumerate() {
@@ -190,7 +196,8 @@ async fn play(stage: &Stage, story: Story, polls: usize) -> (bool, bool) {
         assert_eq!(parked.len(), story.parked, "{polls} polls: {parked:?}");
     } else {
         let all = story.before.iter().chain(&story.doomed).chain(&story.after);
-        verdict::check(&stage.world, &stage.rough, all, story.may_tie).await;
+        let folded = verdict::check(&stage.world, &stage.rough, all, story.may_tie).await;
+        assert!(!story.folded || ended.is_none() || folded > 1 || story.aims.is_some(), "nothing was folded");
     }
     (ended.is_some(), story.aims.is_none_or(|aims| aims(&stage.world)))
 }
@@ -248,6 +255,70 @@ fn while_a_row_is_changed_twice_out_of_order() {
         let mut doomed = raised(stage).await;
         doomed.reverse();
         Story { before, doomed, ..Story::default() }
+    });
+}
+
+#[test]
+fn while_changes_of_a_row_come_together() {
+    at_every_point(PLAIN, Some(Image::All), async |stage| {
+        let id = stage.world.create("account", account("A"));
+        let before = raised(stage).await;
+        for (n, column) in ["name", "telephone1", "name", "description"].into_iter().enumerate() {
+            wait().await;
+            stage.world.update("account", id, json!({ column: format!("v{n}") }));
+        }
+        let mut doomed = raised(stage).await;
+        doomed.reverse();
+        wait().await;
+        stage.world.update("account", id, json!({ "name": "last" }));
+        Story { before, doomed, after: raised(stage).await, folded: true, ..Story::default() }
+    });
+}
+
+#[test]
+fn while_a_row_comes_together_with_its_changes_and_without_its_parent() {
+    at_every_point("version = 1\n[tables.account]\nguard = \"etag\"\n", Some(Image::All), async |stage| {
+        let parent = stage.world.create("account", account("parent"));
+        let late = raised(stage).await;
+        wait().await;
+        let id = stage.world.create("account", account("A"));
+        wait().await;
+        let bind = format!("accounts({parent})");
+        stage.world.update("account", id, json!({ "parentaccountid@odata.bind": bind, "name": "B" }));
+        wait().await;
+        stage.world.update("account", id, json!({ "statecode": 1, "statuscode": 2 }));
+        Story { doomed: raised(stage).await, after: late, folded: true, ..Story::default() }
+    });
+}
+
+#[test]
+fn while_signals_of_a_row_come_together() {
+    at_every_point("version = 1\n[tables.account]\nread = \"source\"\n", None, async |stage| {
+        let id = stage.world.create("account", account("A"));
+        for n in 0..3 {
+            wait().await;
+            stage.world.update("account", id, json!({ "name": format!("v{n}") }));
+        }
+        Story { doomed: raised(stage).await, folded: true, ..Story::default() }
+    });
+}
+
+#[test]
+fn while_a_write_of_several_changes_is_still_to_land() {
+    at_every_point(PLAIN, Some(Image::All), async |stage| {
+        let id = stage.world.create("account", account("A"));
+        let before = raised(stage).await;
+        for n in 0..3 {
+            wait().await;
+            stage.world.update("account", id, json!({ "name": format!("v{n}") }));
+        }
+        let doomed = raised(stage).await;
+        wait().await;
+        stage.world.update("account", id, json!({ "name": "last" }));
+        let late = Effect::Late { lands_after: 100 * SECOND, silent_for: 300 * SECOND };
+        stage.world.target.faults().add(Rule::new(When::Nth(2), late).writes());
+        let aims = |world: &World| world.target.faults().hits(0) == 1;
+        Story { before, doomed, after: raised(stage).await, folded: true, aims: Some(aims), ..Story::default() }
     });
 }
 

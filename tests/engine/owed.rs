@@ -9,6 +9,7 @@ use dataverse_sync::domain::event::ChangeEvent;
 use dataverse_sync::domain::outcome::Outcome;
 use dataverse_sync::domain::partition::Partition;
 use dataverse_sync::domain::value::{KeyPart, RowRef};
+use dataverse_sync::ledger::purge::{Expiring, Expiry, ScanStart};
 use dataverse_sync::ledger::record::Phase;
 use dataverse_sync::ledger::store::Store;
 use dataverse_sync::sim::dataverse::{Effect, RaisedEvent, Rule, When};
@@ -261,6 +262,27 @@ async fn what_waited_without_its_row_is_finished_there_and_in_its_row() {
     assert_eq!((events.len(), &events[0].id, events[0].phase), (1, &event.id, Phase::Done));
     let waiting = keeping.ledger.read(&waits[0].partition, &waits[0].event_key).await.unwrap();
     assert_eq!(waiting.event.unwrap().record.phase, Phase::Done);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_without_a_row_that_could_not_be_kept_leaves_nothing_behind() {
+    for failing in 0..2 {
+        let keeping = Keeping::new("version = 1\n[tables.account]\nkey = [\"accountnumber\"]\n");
+        let instance = keeping.world.instance();
+        keeping.world.create("account", json!({ "name": "A", "accountnumber": "A-1" }));
+        let events = keeping.world.events().await;
+        keeping.world.target.faults().add(Rule::new(When::Always, down()).during(Duration::ZERO, 5 * MINUTE));
+        keeping.shaky.fail(failing..failing + 1);
+        post(&instance, &events[0]).await.unwrap_err();
+        // its sender brings it again when its row can be known
+        tokio::time::sleep(6 * MINUTE).await;
+        let ended = post(&instance, &events[0]).await.unwrap().outcome;
+        assert_eq!(ended.name(), "applied", "{failing}: {ended:?}");
+        keeping.sweep_up().await;
+        let scanned = keeping.ledger.scan(&ScanStart::Beginning, None, 1_000).await.unwrap().found;
+        let waits: Vec<_> = scanned.iter().filter(|record| record.partition.contains("wait")).collect();
+        assert!(waits.iter().all(|record| record.expiry != Expiry::Never), "{failing}: {waits:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

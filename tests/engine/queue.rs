@@ -12,11 +12,11 @@ use dataverse_sync::functions::queue::Queue as QueueFunction;
 use dataverse_sync::host::{Arrived, Envelope, Function, Invocation, Kind};
 use dataverse_sync::inbox::Inbox;
 use dataverse_sync::ledger::record::EventRecord;
-use dataverse_sync::ledger::store::{Commit, Committed, Etag, Expect, Snapshot, Store, StoreError};
+use dataverse_sync::ledger::store::{Commit, Committed, Etag, Expect, Found, Snapshot, Store, StoreError};
 use dataverse_sync::operate::sweep::Swept;
 use dataverse_sync::sim::dataverse::{Effect, RaisedEvent, Rule, When};
-use dataverse_sync::sim::host::envelope::{Call, message};
-use dataverse_sync::sim::host::pump::{Pump, Settle};
+use dataverse_sync::sim::host::envelope::{Call, message, messages};
+use dataverse_sync::sim::host::pump::{Batch, Pump, Settle};
 use dataverse_sync::sim::host::queue::Received;
 use dataverse_sync::sim::host::{NewMessage, Queue, QueueSettings};
 use dataverse_sync::sync::HandleEvent;
@@ -74,6 +74,11 @@ impl Store for Away {
         self.inner.read(partition, event_key).await
     }
 
+    async fn read_all(&self, partition: &str, event_keys: &[&str]) -> Result<Found, StoreError> {
+        self.is_there()?;
+        self.inner.read_all(partition, event_keys).await
+    }
+
     async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
         self.takes()?;
         self.inner.commit(commit).await
@@ -109,11 +114,18 @@ struct Queued {
 }
 
 /// The function, invoked as the host does: by an envelope, and settled by its answer.
-async fn invoke(function: Arc<Function>, logs: Arc<Mutex<Vec<String>>>, queue: Queue, received: Received) -> Settle {
+async fn invoke(
+    function: Arc<Function>,
+    logs: Arc<Mutex<Vec<String>>>,
+    queue: Queue,
+    received: Vec<Received>,
+    many: bool,
+) -> Settle {
     let call = Call { function: "queue", binding: "message", now: queue.now() };
-    let envelope = Envelope::parse(message(&call, &received, true).to_string().as_bytes()).unwrap();
+    let envelope = if many { messages(&call, &received, true) } else { message(&call, &received[0], true) };
+    let envelope = Envelope::parse(envelope.to_string().as_bytes()).unwrap();
     let at_ms = queue.now().timestamp_millis();
-    let arrived = Arrived { invocation: received.token.to_string(), traceparent: None, at_ms };
+    let arrived = Arrived { invocation: received[0].token.to_string(), traceparent: None, at_ms };
     let Kind::Invoked { function, .. } = &function.kind else { panic!("not invoked") };
     match function.run(Invocation { envelope, arrived }).await {
         Ok(done) => {
@@ -148,6 +160,16 @@ impl Queued {
 
     /// Listeners of these instances, each with 16 places, while the story lasts.
     async fn listening<T>(&self, instances: &[Arc<Engine>], story: impl Future<Output = T>) -> T {
+        self.listening_for(None, instances, story).await
+    }
+
+    /// The same for batches.
+    async fn listening_for<T>(
+        &self,
+        many: Option<Batch>,
+        instances: &[Arc<Engine>],
+        story: impl Future<Output = T>,
+    ) -> T {
         let (_stop, draining) = watch::channel(false);
         let listeners = instances.iter().map(|instance| {
             let engine: Arc<dyn HandleEvent> = instance.clone();
@@ -156,9 +178,15 @@ impl Queued {
             let (queue, logs, draining) = (self.queue.clone(), Arc::clone(&self.logs), draining.clone());
             async move {
                 let each = |received| -> futures_util::future::BoxFuture<'static, Settle> {
-                    Box::pin(invoke(Arc::clone(&function), Arc::clone(&logs), queue.clone(), received))
+                    Box::pin(invoke(Arc::clone(&function), Arc::clone(&logs), queue.clone(), vec![received], false))
                 };
-                pump.run(draining, each).await;
+                let all = |received| -> futures_util::future::BoxFuture<'static, Settle> {
+                    Box::pin(invoke(Arc::clone(&function), Arc::clone(&logs), queue.clone(), received, true))
+                };
+                match many {
+                    Some(batch) => pump.run_batches(batch, draining, all).await,
+                    None => pump.run(draining, each).await,
+                }
             }
         });
         tokio::select! {
@@ -222,6 +250,53 @@ async fn an_hour_without_the_target_costs_no_message_a_delivery() {
         assert_eq!((counts.redelivered, counts.abandoned, counts.locks_lost), (0, 0, 0), "{counts:?}");
         queued.assert_all_good().await;
     }
+}
+
+/// A burst on few rows, with batches of 64 and locks of two minutes that nobody renews, while the target behaves like this.
+async fn burst_in_batches(outage: Option<Effect>) -> Queued {
+    let mut queued = Queued::new(PLAIN, false);
+    let (start, lock_duration) = (queued.keeping.world.clock.now(), 2 * MINUTE);
+    queued.queue = Queue::new(QueueSettings { start, lock_duration, ..QueueSettings::default() });
+    queued.bus = Bus::new(queued.queue.clone());
+    let instances = [queued.instance(), queued.instance()];
+    let world = &queued.keeping.world;
+    let story = async {
+        if let Some(effect) = outage {
+            world.target.faults().add(Rule::new(When::Always, effect).during(Duration::ZERO, 10 * MINUTE));
+        }
+        let ids: Vec<_> = (0..6).map(|n| world.create("account", account(&format!("A{n}")))).collect();
+        for n in 0..40 {
+            for id in &ids {
+                world.update("account", *id, json!({ "name": format!("B{n}"), "telephone1": format!("{n}") }));
+            }
+        }
+        for event in world.events().await {
+            queued.send(&event);
+        }
+        queued.queue.send(NewMessage::new("{ this is nothing"));
+        queued.sweep_up(&instances[0]).await
+    };
+    let batch = Batch { most: 64, least: 1, wait: 5 * SECOND };
+    queued.listening_for(Some(batch), &instances, story).await;
+    let counts = queued.queue.counts();
+    assert_eq!((counts.redelivered, counts.abandoned, counts.locks_lost), (0, 0, 0), "{counts:?}");
+    assert_eq!((counts.dead_lettered, queued.queue.pending()), (0, 0), "{counts:?}");
+    assert_eq!(queued.keeping.parked().await.len(), 1, "what was not understood, and nothing else");
+    queued.keeping.world.assert_equal();
+    queued
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_in_batches_is_folded_and_one_bad_message_is_parked_alone() {
+    let queued = burst_in_batches(None).await;
+    let writes = queued.keeping.world.target_writes();
+    assert!(writes < 100, "246 changes of six rows took {writes} writes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_the_target_costs_no_batch_a_delivery_nor_its_locks() {
+    burst_in_batches(Some(down())).await;
+    burst_in_batches(Some(Effect::Late { lands_after: 2 * 60 * MINUTE, silent_for: MINUTE })).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -126,6 +126,7 @@ impl Storm {
                         delivery_count: 1,
                         invocation: "storm".to_owned(),
                         traceparent: None,
+                        until: None,
                     };
                     let begun = Instant::now();
                     let report = instance.handle(event(n), &delivery).await.unwrap();
@@ -320,4 +321,48 @@ async fn while_the_target_asks_for_a_pause_a_sweep_touches_nothing() {
     let touched = ["ledger read", "ledger commit", "ledger put", "inbox put", "inbox shift", "inbox remove"].map(count);
     assert_eq!(touched, [0; 6]);
     assert!(count("inbox list") <= 4, "{:?}", storm.meter.counts());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_webhook_for_which_the_target_is_full_touches_no_row() {
+    let storm = Storm::new(50, 100 * SECOND);
+    let instance = storm.instance();
+    // as many calls under way as there may be
+    let gate = &instance.parts().target.gate;
+    let places: Vec<_> = std::iter::from_fn(|| gate.try_enter().ok()).collect();
+    assert!(!places.is_empty());
+    let took = storm.post(&[Arc::clone(&instance)]).await;
+    // the first ones wait for the metadata
+    assert!(took.iter().all(|(_, deferred)| *deferred), "{took:?}");
+    assert!(took.iter().filter(|(took, _)| *took <= SECOND / 50).count() > 25, "{took:?}");
+    let counts = storm.meter.counts();
+    assert_eq!(
+        (counts.get("ledger commit"), counts.get("ledger put"), counts.get("inbox put")),
+        (None, Some(&50), Some(&50))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_runs_into_a_pause_leaves_the_rest_as_it_is() {
+    let storm = Storm::new(400, 100 * SECOND);
+    let instance = storm.instance();
+    instance.parts().target.gate.close_for(MINUTE / 2);
+    storm.post(&[Arc::clone(&instance)]).await;
+    tokio::time::sleep(MINUTE).await;
+    let states = Arc::clone(&storm.meter) as Arc<dyn StateStore>;
+    let system = System::new(states, Arc::new(storm.world.clock.clone()), storm.world.mapping.limits.clock_skew);
+    let records = Arc::clone(&storm.meter.ledger) as Arc<dyn Expiring>;
+    let sweeper = Sweeper::new(Arc::clone(&instance), system, records);
+    let pause = async {
+        tokio::time::sleep(SECOND).await;
+        instance.parts().target.gate.close_for(10 * MINUTE);
+        storm.meter.counts()
+    };
+    let (swept, before) = futures_util::future::join(sweeper.sweep("sweep"), pause).await;
+    let (swept, after) = (swept.unwrap(), storm.meter.counts());
+    assert!(swept.ended > 0 && swept.left > 0 && swept.ended < 400, "{swept:?}");
+    // but for those that were under way, eight at most
+    let more =
+        |what: &str| after.get(what).copied().unwrap_or_default() - before.get(what).copied().unwrap_or_default();
+    assert!(more("ledger read") <= 8 && more("inbox shift") <= 8 && more("inbox put") == 0, "{before:?} {after:?}");
 }

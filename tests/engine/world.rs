@@ -214,6 +214,7 @@ pub fn delivery(count: u32) -> Delivery {
         delivery_count: count,
         invocation: "test".to_owned(),
         traceparent: None,
+        until: None,
     }
 }
 

@@ -96,8 +96,9 @@ async fn run(seed: u64) -> (Seen, (u64, u64)) {
     // whatever is still on its way lands now, and whoever died is not waited for any more
     tokio::time::sleep(Duration::from_secs(1_000)).await;
     instances.sweep_up().await;
-    verdict::check(&world, &rough, events.iter().map(AsRef::as_ref), !plan.images).await;
+    let folded = verdict::check(&world, &rough, events.iter().map(AsRef::as_ref), !plan.images).await;
     let mut seen = instances.seen();
+    seen.note("folded", folded);
     seen.of_the_environments(&world, &faults);
     (seen, world.trace.sum())
 }

@@ -267,7 +267,8 @@ async fn host(azurite: &Azurite, [source, target, broker]: &[Server; 3], folder:
         environment,
         keys: FunctionKeys { host: vec![KEY.to_owned()], ..FunctionKeys::default() },
         queue: QueueSettings {
-            lock_duration: Duration::from_secs(3),
+            // longer than the work of a batch, whose locks nobody renews
+            lock_duration: Duration::from_secs(5),
             redelivery_delay: REDELIVERY,
             ..QueueSettings::default()
         },

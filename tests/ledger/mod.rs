@@ -3,6 +3,7 @@
 
 mod cases;
 mod flows;
+mod folds;
 mod owed;
 mod parked;
 mod purge;

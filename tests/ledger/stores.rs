@@ -1,7 +1,7 @@
 //! The stores that the suite runs on.
 
 use super::cases::{Damage, World};
-use super::{cases, flows, owed, parked, purge, system};
+use super::{cases, flows, folds, owed, parked, purge, system};
 use crate::support::azurite::Azurite;
 use crate::support::table::{client, connection};
 use dataverse_sync::ledger::memory::MemoryStore;
@@ -109,6 +109,27 @@ macro_rules! all_cases {
 all_cases!(in_memory, std::future::ready(memory()));
 all_cases!(on_the_stand_in, stand_in());
 all_cases!(on_azurite, std::future::ready(azurite()));
+
+macro_rules! fold_cases {
+    ($store:ident, $make:expr) => {
+        suite! { $store: folds on $make;
+            a_fold_is_one_transaction_to_begin_and_one_to_end
+            events_that_are_known_are_left_out_of_a_fold
+            a_row_has_one_owner_whether_it_is_folded_or_not
+            a_fold_whose_claims_answer_was_lost_is_found_to_be_ours
+            a_folds_finish_or_release_whose_answer_was_lost_worked
+            a_late_finish_of_an_overtaken_fold_changes_nothing
+            a_late_release_of_an_overtaken_fold_frees_nothing
+            a_given_up_fold_leaves_every_event_owed_with_its_payload
+            a_fold_on_a_remembered_row_that_changed_reads_again
+            the_largest_fold_fits_into_a_transaction
+        }
+    };
+}
+
+fold_cases!(folds_in_memory, std::future::ready(memory()));
+fold_cases!(folds_on_the_stand_in, stand_in());
+fold_cases!(folds_on_azurite, std::future::ready(azurite()));
 
 macro_rules! owed_cases {
     ($store:ident, $make:expr) => {

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use dataverse_sync::ledger::record::{EventRecord, RowRecord};
-use dataverse_sync::ledger::store::{Commit, Committed, Etag, Expect, Snapshot, Store, StoreError};
+use dataverse_sync::ledger::store::{Commit, Committed, Etag, Expect, Found, Snapshot, Store, StoreError};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -67,6 +67,12 @@ impl Store for LossyStore {
         // others get their turn between a decision and what it was based on
         tokio::task::yield_now().await;
         self.inner.read(partition, event_key).await
+    }
+
+    async fn read_all(&self, partition: &str, event_keys: &[&str]) -> Result<Found, StoreError> {
+        self.reads.fetch_add(event_keys.len().div_ceil(13), Ordering::SeqCst);
+        tokio::task::yield_now().await;
+        self.inner.read_all(partition, event_keys).await
     }
 
     async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {

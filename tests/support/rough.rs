@@ -11,7 +11,7 @@ use dataverse_sync::inbox::store::{
 use dataverse_sync::ledger::memory::MemoryStore;
 use dataverse_sync::ledger::purge::{Expiring, PageEnd, ScanPage, ScanStart};
 use dataverse_sync::ledger::record::{EventRecord, RowRecord};
-use dataverse_sync::ledger::store::{Commit, Committed, Etag, Expect, Snapshot, Store, StoreError, Stored};
+use dataverse_sync::ledger::store::{Commit, Committed, Etag, Expect, Found, Snapshot, Store, StoreError, Stored};
 use dataverse_sync::ledger::system::StateStore;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -161,11 +161,17 @@ impl Store for Rough {
         Rough::read(self, &format!("ledger read {partition} {event_key}"), effect).await
     }
 
+    async fn read_all(&self, partition: &str, event_keys: &[&str]) -> Result<Found, StoreError> {
+        let effect = self.ledger.read_all(partition, event_keys).boxed();
+        Rough::read(self, &format!("ledger read {partition} {event_keys:?}"), effect).await
+    }
+
     async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
         let partition = commit.partition.to_owned();
         let row = (commit.row.0.clone(), commit.row.1);
-        let event = commit.event.map(|(key, record, expect)| (key.to_owned(), record.clone(), expect));
-        let said = event.as_ref().map(|(key, record, _)| (key, record.phase, record.attempts));
+        let events = commit.events.into_iter().map(|(key, record, expect)| (key.to_owned(), record.clone(), expect));
+        let events: Vec<_> = events.collect();
+        let said: Vec<_> = events.iter().map(|(key, record, _)| (key, record.phase, record.attempts)).collect();
         let (lease, gone) = (row.0.lease, row.0.state.tombstone.is_some());
         let what = format!(
             "ledger commit {partition} epoch {} {lease:?} gone {gone} touched {:?} {said:?}",
@@ -173,8 +179,8 @@ impl Store for Rough {
         );
         let ledger = Arc::clone(&self.ledger);
         let effect = async move {
-            let event = event.as_ref().map(|(key, record, expect)| (key.as_str(), record, expect.clone()));
-            ledger.commit(Commit { partition: &partition, row: (&row.0, row.1), event }).await
+            let events = events.iter().map(|(key, record, expect)| (key.as_str(), record, expect.clone())).collect();
+            ledger.commit(Commit { partition: &partition, row: (&row.0, row.1), events }).await
         };
         self.write(&what, effect.boxed()).await
     }

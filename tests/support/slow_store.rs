@@ -3,7 +3,7 @@
 use super::clock::TestClock;
 use async_trait::async_trait;
 use dataverse_sync::ledger::record::{EventRecord, RowRecord};
-use dataverse_sync::ledger::store::{Commit, Committed, Etag, Expect, Snapshot, Store, StoreError};
+use dataverse_sync::ledger::store::{Commit, Committed, Etag, Expect, Found, Snapshot, Store, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,10 @@ pub struct SlowStore {
 impl Store for SlowStore {
     async fn read(&self, partition: &str, event_key: &str) -> Result<Snapshot, StoreError> {
         self.inner.read(partition, event_key).await
+    }
+
+    async fn read_all(&self, partition: &str, event_keys: &[&str]) -> Result<Found, StoreError> {
+        self.inner.read_all(partition, event_keys).await
     }
 
     async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {

@@ -66,7 +66,7 @@ impl Plan {
             throttle: (ms(6_000), ms(2_500)),
             kills: [ms(10_500), ms(18_500)],
             outage: (ms(14_000), ms(3_000)),
-            lock: ms(5_000),
+            lock: ms(6_000),
             patience: ms(150_000),
             limits: r#"
 lease = "6s"
@@ -93,7 +93,7 @@ clock_skew = "200ms"
             throttle: (ms(600), ms(1_100)),
             kills: [ms(1_800), ms(5_200)],
             outage: (ms(2_900), ms(2_200)),
-            lock: ms(2_000),
+            lock: ms(3_000),
             patience: ms(150_000),
             limits: r#"
 lease = "3s"

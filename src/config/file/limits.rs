@@ -9,12 +9,13 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// The keys, as CONTRACT names them.
-pub const KEYS: [&str; 15] = [
+pub const KEYS: [&str; 16] = [
     "lease",
     "settle",
     "request_timeout",
     "webhook_deadline",
     "queue_deadline",
+    "batch_deadline",
     "duplicate_wait",
     "clock_skew",
     "max_in_flight",
@@ -47,6 +48,7 @@ pub fn read(section: Option<&Section<'_>>, report: &mut Report<'_>) -> Limits {
     read.duration("request_timeout", &mut limits.request_timeout, tick..=seconds(150));
     read.duration("webhook_deadline", &mut limits.webhook_deadline, tick..=seconds(55));
     read.duration("queue_deadline", &mut limits.queue_deadline, tick..=seconds(270));
+    read.duration("batch_deadline", &mut limits.batch_deadline, tick..=seconds(270));
     read.duration("duplicate_wait", &mut limits.duplicate_wait, tick..=seconds(50));
     read.duration("clock_skew", &mut limits.clock_skew, tick..=seconds(300));
     read.duration("age_max", &mut limits.age_max, seconds(1)..=seconds(365 * DAY));

@@ -198,6 +198,10 @@ pub struct Limits {
     /// How long a queue message works before it is deferred, up to 270s: below the lock renewal of host.json.
     #[schemars(extend("default" = "60s"))]
     pub queue_deadline: Option<Span>,
+    /// How long messages that come in one invocation work, all of them together, before the rest is stored, up to 270s and never
+    /// longer than `queue_deadline`: their locks are not renewed, and one invocation waits for the slowest of them.
+    #[schemars(extend("default" = "30s"))]
+    pub batch_deadline: Option<Span>,
     /// How long a second delivery of an event waits for the first to end, up to 50s and below each deadline.
     #[schemars(extend("default" = "5s"))]
     pub duplicate_wait: Option<Span>,

@@ -52,6 +52,8 @@ pub struct SchemaCache {
     client: Dataverse,
     recheck: Duration,
     slots: Mutex<Slots>,
+    /// The last answers, for everybody who need not wait for a newer one.
+    known: Mutex<HashMap<String, Arc<TableSchema>>>,
     entity_sets: Mutex<BTreeMap<String, KnownSet>>,
 }
 
@@ -59,7 +61,7 @@ impl SchemaCache {
     /// An empty cache. `recheck`: how long an answer holds before it is asked again (default [`RECHECK`]).
     #[must_use]
     pub fn new(client: Dataverse, recheck: Duration) -> Self {
-        Self { client, recheck, slots: Mutex::default(), entity_sets: Mutex::default() }
+        Self { client, recheck, slots: Mutex::default(), known: Mutex::default(), entity_sets: Mutex::default() }
     }
 
     /// The client that loads.
@@ -68,11 +70,15 @@ impl SchemaCache {
         &self.client
     }
 
-    /// A table's metadata, loaded once. That a table does not exist is believed for `recheck`.
+    /// A table's metadata, loaded once. While somebody asks again what was known is given out at once. That a table does not
+    /// exist is believed for `recheck`.
     ///
     /// # Errors
     /// [`MetadataError`]; failed requests are not kept.
     pub async fn get(&self, call: &Call, table: &str) -> Result<Arc<TableSchema>, MetadataError> {
+        if let Some(schema) = self.peek(table) {
+            return Ok(schema);
+        }
         let slot = self.slot(table)?;
         let mut slot = self.wait(call, table, &slot).await?;
         if let Some(schema) = &slot.schema {
@@ -87,8 +93,7 @@ impl SchemaCache {
     /// What is known without asking anybody.
     #[must_use]
     pub fn peek(&self, table: &str) -> Option<Arc<TableSchema>> {
-        let slot = lock(&self.slots).get(table).map(Arc::clone)?;
-        slot.try_lock().ok().and_then(|slot| slot.schema.clone())
+        lock(&self.known).get(table).map(Arc::clone)
     }
 
     /// Asks again, at most once per `recheck` and table: after the target said that names are wrong, or for a column that
@@ -175,11 +180,13 @@ impl SchemaCache {
             Ok(schema) => {
                 let schema = Arc::new(schema);
                 lock(&self.entity_sets).insert(table.to_owned(), KnownSet::Named(schema.entity_set.clone()));
+                lock(&self.known).insert(table.to_owned(), Arc::clone(&schema));
                 *slot = Slot { schema: Some(Arc::clone(&schema)), asked_at };
                 Ok(schema)
             }
             Err(error @ MetadataError::TableUnknown { .. }) => {
                 lock(&self.entity_sets).remove(table);
+                lock(&self.known).remove(table);
                 *slot = Slot { schema: None, asked_at };
                 Err(error)
             }

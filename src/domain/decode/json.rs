@@ -2,6 +2,7 @@
 
 use super::error::{DecodeError, Fault, Problem};
 use super::limits::{DecodeLimits, PARSER_DEPTH};
+use super::tree;
 use crate::domain::value::Number;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -25,8 +26,7 @@ pub(super) fn parse(body: &[u8], limits: &DecodeLimits) -> Result<Json, DecodeEr
     if depth(body) > depth_max {
         return Err(DecodeError::body(Problem::TooDeep { depth_max }));
     }
-    serde_json::from_slice(body)
-        .map_err(|error| DecodeError::body(Problem::NotJson { line: error.line(), column: error.column() }))
+    tree::read(body).map_err(|error| DecodeError::body(Problem::NotJson { line: error.line(), column: error.column() }))
 }
 
 /// Deepest nesting of brackets outside of strings, before anything is parsed.
@@ -114,7 +114,7 @@ pub(super) fn text<'v>(json: &'v Json, what: &str) -> Part<'v, &'v str> {
 pub(super) fn number<'v>(json: &'v Json, what: &str) -> Part<'v, Number> {
     match json {
         Json::Number(number) => {
-            Number::parse(&number.to_string()).map_err(|error| Fault::bad(json, format!("{what} is {error}")))
+            Number::parse(number.as_str()).map_err(|error| Fault::bad(json, format!("{what} is {error}")))
         }
         other => Err(Fault::bad(json, format!("{what} must be a number, not {}", kind(other)))),
     }

@@ -24,6 +24,7 @@ mod properties;
 mod row_change;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 pub use addressed::{Address, decode_addressed};
 pub use error::{DecodeError, Problem, Refusal};

@@ -3,6 +3,8 @@
 //! A history is what one source row really went through, in commit order. The oracle replays it in that order and
 //! knows nothing of versions. The merge sees the same events shuffled and repeated.
 
+mod fold;
+
 use super::*;
 use crate::domain::value::Number;
 use crate::domain::version::{Scale, Stamp};

@@ -86,7 +86,7 @@ pub fn page(view: &View, fields: &Fields<'_>) -> String {
         .raw(STYLE)
         .raw("</style>\n</head>\n<body>\n<header><h1>dataverse-sync</h1><span class=\"dim\">");
     page.raw("version ").raw(env!("CARGO_PKG_VERSION")).raw(", looked at ").text(&view.at);
-    page.raw(" UTC. Reload for now.</span></header>\n");
+    page.raw(". Reload for now.</span></header>\n");
     match &view.status {
         Part::Known(status) => {
             attention(&mut page, status);
@@ -177,10 +177,11 @@ fn numbers(page: &mut Page, status: &Status, now: &str) {
     let source = (status.gate.source.as_ref(), status.breaker.source.as_ref(), status.concurrency.source.as_ref());
     let target = (Some(&status.gate.target), Some(&status.breaker.target), Some(&status.concurrency.target));
     let retries = (Some(&status.retries.target), status.retries.source.as_ref());
-    for (gate_name, (gate, breaker, calls), retries) in
-        [("gate to target", target, retries.0), ("gate to source", source, retries.1)]
-    {
-        let (breaker_name, calls_name) = ("breaker", "calls at once");
+    for (names, (gate, breaker, calls), retries) in [
+        (["target: gate", "target: breaker", "target: calls at once"], target, retries.0),
+        (["source: gate", "source: breaker", "source: calls at once"], source, retries.1),
+    ] {
+        let [gate_name, breaker_name, calls_name] = names;
         let (Some(gate), Some(breaker), Some(calls)) = (gate, breaker, calls) else { continue };
         page.tile(gate_name, if gate.state == "open" { "good" } else { "bad" }, gate.state);
         page.tile(breaker_name, if breaker.state == "closed" { "good" } else { "bad" }, breaker.state);
@@ -196,6 +197,10 @@ fn numbers(page: &mut Page, status: &Status, now: &str) {
 
 fn joined<'a>(names: impl Iterator<Item = &'a String>) -> String {
     names.map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn attempts(count: u32) -> String {
+    if count == 1 { "1 attempt".to_owned() } else { format!("{count} attempts") }
 }
 
 /// A time and how long ago it is; or when it will be.
@@ -269,7 +274,7 @@ fn happened(page: &mut Page, event: &EventLine) {
     if let Some(version) = &event.version {
         page.raw("version ").text(version).raw(", ");
     }
-    page.raw("arrived ").text(&event.arrived).raw(", ").text(event.attempts).raw(" attempts");
+    page.raw("arrived ").text(&event.arrived).raw(", ").text(attempts(event.attempts));
     if event.replays > 0 {
         page.raw(", replayed ").text(event.replays).raw(" times");
     }
@@ -348,8 +353,8 @@ fn waits(page: &mut Page, line: &ParkedLine, fields: &Fields<'_>) {
         page.raw("<br><b>What to do:</b> ").text(remedy);
     }
     page.raw("<br><code class=\"dim\">dataverse-sync parked show ").text(&line.id).raw("</code>");
-    page.raw("<br><span class=\"dim\">first seen ").text(&line.first).raw(", ").text(line.attempts);
-    page.raw(" attempts</span></td></tr>\n");
+    page.raw("<br><span class=\"dim\">first seen ").text(&line.first).raw(", ").text(attempts(line.attempts));
+    page.raw("</span></td></tr>\n");
 }
 
 /// This page with the history of a row.

@@ -60,6 +60,7 @@ fn history(text: &str) -> History {
         updated: text(),
         attempts: 2,
         replays: 1,
+        folded_with: 0,
         version: Some(text()),
         columns: vec![text()],
         holds: vec![text()],

@@ -62,9 +62,28 @@ async fn a_token_is_refreshed_ahead_and_the_others_go_on_with_the_old_one() {
     pass(2800).await;
     assert_eq!(text(&source).await, "token-1");
     pass(200).await;
-    let (first, second) = tokio::join!(text(&source), text(&source));
-    assert_eq!((first.as_str(), second.as_str()), ("token-2", "token-1"));
+    let begun = tokio::time::Instant::now();
+    let all = futures_util::future::join_all((0..50).map(|_| async {
+        let (token, ()) = tokio::join!(text(&source), source.renew(RESOURCE));
+        token
+    }));
+    assert!(all.await.iter().all(|token| token == "token-1"), "the old one still works");
+    assert_eq!((authority.asked.load(Ordering::SeqCst), begun.elapsed()), (2, Duration::from_secs(1)));
+    assert_eq!(text(&source).await, "token-2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_is_dropped_or_fails_is_not_tried_again_at_once() {
+    let (source, authority) = source();
+    assert_eq!(text(&source).await, "token-1");
+    pass(3000).await;
+    for _ in 0..20 {
+        let _ = tokio::time::timeout(Duration::from_millis(100), source.renew(RESOURCE)).await;
+    }
     assert_eq!(authority.asked.load(Ordering::SeqCst), 2);
+    pass(5).await;
+    source.renew(RESOURCE).await;
+    assert_eq!((text(&source).await.as_str(), authority.asked.load(Ordering::SeqCst)), ("token-3", 3));
 }
 
 #[tokio::test(start_paused = true)]
@@ -73,8 +92,10 @@ async fn a_refresh_that_fails_is_no_error_while_the_old_token_works() {
     assert_eq!(text(&source).await, "token-1");
     authority.ill.store(true, Ordering::SeqCst);
     pass(3000).await;
-    assert_eq!(text(&source).await, "token-1");
-    assert_eq!(text(&source).await, "token-1"); // and does not ask again at once
+    for _ in 0..2 {
+        source.renew(RESOURCE).await; // and does not ask again at once
+        assert_eq!(text(&source).await, "token-1");
+    }
     assert_eq!(authority.asked.load(Ordering::SeqCst), 2);
     pass(600).await;
     assert!(source.token(RESOURCE).await.is_err());

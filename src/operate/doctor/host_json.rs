@@ -15,6 +15,9 @@ pub const BINARY: &str = "dataverse-sync";
 /// What the host takes where host.json says nothing: the Consumption plan's time-out, and Service Bus' lock renewal.
 const DEFAULT: Duration = Duration::from_secs(300);
 
+/// How long the host waits for the least number of messages that are to come together, unless host.json says.
+pub(super) const DEFAULT_BATCH_WAIT: Duration = Duration::from_secs(30);
+
 /// Longest file read, in bytes; a host.json has a few hundred.
 const BYTES_MAX: u64 = 1 << 20;
 
@@ -160,7 +163,7 @@ fn times(json: &Json, limits: &Limits) -> Vec<Check> {
 }
 
 /// `[d.]hh:mm:ss[.fff]`; whole seconds are enough here.
-fn span(text: &str) -> Option<Duration> {
+pub(super) fn span(text: &str) -> Option<Duration> {
     let mut parts = text.trim().split(':');
     let (first, minutes, last) = (parts.next()?, parts.next()?.parse::<u64>().ok()?, parts.next()?);
     if parts.next().is_some() {

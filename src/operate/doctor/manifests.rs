@@ -81,6 +81,11 @@ fn find(root: &Path, function: &str) -> Option<(PathBuf, bool)> {
     in_clone.is_file().then_some((in_clone, false))
 }
 
+/// Where a function's manifest is.
+pub(super) fn place_of(root: &Path, function: &str) -> Option<PathBuf> {
+    find(root, function).map(|(path, _)| path)
+}
+
 fn manifest(name: &str, path: &Path, beside: bool, expected: &[(&str, &str)]) -> Vec<Check> {
     let json = match read(path) {
         Ok(json) => json,

@@ -1,6 +1,7 @@
 //! What `doctor` looks at: each check a small function that says what is wrong and how to mend it. Changes nothing but a
 //! probe of its own in the ledger. Reads no settings and no environment: whoever calls passes in what is to be checked.
 
+pub mod batches;
 pub mod echo;
 pub mod environment;
 pub mod host_json;

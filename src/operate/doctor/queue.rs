@@ -2,14 +2,16 @@
 
 use super::Check;
 use crate::servicebus::{Admin, QueueInfo, QueueStatus, ServiceBusError};
+use std::time::Duration;
 
 const NAME: &str = "queue";
 
-/// Compares the queue with `deliveries_max`. `None`: no connection is set.
-pub async fn queue(admin: Option<&Admin>, deliveries_max: u32) -> Check {
+/// Compares the queue with `deliveries_max` and with how long the locks of messages that come together must last (`None`: they
+/// are renewed). No `admin`: no connection is set.
+pub async fn queue(admin: Option<&Admin>, deliveries_max: u32, lock: Option<Duration>) -> Check {
     let Some(admin) = admin else { return Check::skipped(NAME, "neither ServiceBus nor its namespace is set") };
     match admin.queue_info().await {
-        Ok(info) => judge(&info, deliveries_max),
+        Ok(info) => judge(&info, deliveries_max, lock),
         Err(ServiceBusError::NotFound) => {
             Check::fail(NAME, "there is no such queue", "create it, or correct SYNC_QUEUE")
         }
@@ -18,7 +20,7 @@ pub async fn queue(admin: Option<&Admin>, deliveries_max: u32) -> Check {
     }
 }
 
-fn judge(info: &QueueInfo, deliveries_max: u32) -> Check {
+fn judge(info: &QueueInfo, deliveries_max: u32, lock: Option<Duration>) -> Check {
     let counted = info.max_delivery_count;
     if info.status != QueueStatus::Active {
         return Check::fail(NAME, format!("its status is {:?}", info.status), "activate it");
@@ -36,6 +38,15 @@ fn judge(info: &QueueInfo, deliveries_max: u32) -> Check {
             format!("set `deliveries_max = {counted}` under [limits], or raise the queue's"),
         );
     }
+    if let Some(needed) = lock.filter(|needed| info.lock_duration <= *needed) {
+        let (has, needed) = (info.lock_duration.as_secs(), needed.as_secs());
+        let detail = format!(
+            "its locks last {has} s, not more than {needed} s: queue_deadline + request_timeout and what the host waits for a batch"
+        );
+        let remedy = "raise the queue's lock duration (up to 5 min), or remove `cardinality` from queue/function.json: locks of \
+                      messages that come together are not renewed, so they would be delivered again while they are worked on";
+        return Check::fail(NAME, detail, remedy);
+    }
     if !info.requires_duplicate_detection {
         let remedy = "create it anew with duplicate detection (it cannot be switched on later): a hand-over that is repeated is \
                       delivered twice otherwise";
@@ -52,12 +63,11 @@ fn judge(info: &QueueInfo, deliveries_max: u32) -> Check {
 mod tests {
     use super::*;
     use crate::operate::doctor::Status;
-    use std::time::Duration;
 
     fn info() -> QueueInfo {
         QueueInfo {
             status: QueueStatus::Active,
-            lock_duration: Duration::from_secs(60),
+            lock_duration: Duration::from_secs(120),
             max_delivery_count: 10,
             requires_duplicate_detection: true,
             duplicate_window: Duration::from_secs(600),
@@ -74,13 +84,16 @@ mod tests {
     #[test]
     fn a_queue_that_gives_up_before_the_last_resort_is_a_failure() {
         let check = |info: QueueInfo, deliveries_max: u32, status: Status, says: &str| {
-            let check = judge(&info, deliveries_max);
+            let check = judge(&info, deliveries_max, Some(Duration::from_secs(90)));
             let text = format!("{} {}", check.detail, check.remedy.unwrap_or_default());
             assert!(check.status == status && text.contains(says), "{text}");
         };
         check(info(), 10, Status::Ok, "10 deliveries, 3 dead letters");
         check(info(), 11, Status::Fail, "set `deliveries_max = 10`");
         check(info(), 9, Status::Warn, "set `deliveries_max = 10`");
+        let short = || QueueInfo { lock_duration: Duration::from_secs(90), ..info() };
+        check(short(), 10, Status::Fail, "its locks last 90 s");
+        assert_eq!(judge(&short(), 10, None).status, Status::Ok, "renewed");
         check(QueueInfo { requires_session: true, ..info() }, 10, Status::Fail, "without sessions");
         let doubled = QueueInfo { requires_duplicate_detection: false, ..info() };
         check(doubled, 10, Status::Warn, "duplicate detection");

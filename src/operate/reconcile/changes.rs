@@ -1,8 +1,8 @@
 //! What has changed at the source since the last round, deletes included. The delta link moves on only at the end of a round,
 //! when everything in it was handed over; a round that is stopped goes on with the page it was at.
 
+use super::Options;
 use super::feed::FeedError;
-use super::full::ids_only;
 use super::read::ReadError;
 use super::report::{Method, TableReport};
 use super::rows::absence;
@@ -17,7 +17,7 @@ use crate::domain::mapping::Identity;
 use crate::domain::row::RowState;
 use crate::domain::value::RowRef;
 use futures_util::{StreamExt, stream};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// Rows that the ledger is asked about side by side.
@@ -160,4 +160,10 @@ impl Run<'_> {
         }
         Ok(known)
     }
+}
+
+/// What change tracking is asked for: nothing but ids.
+pub(super) fn ids_only<'a>(table: &'a Table<'_>, options: &Options) -> Selection<'a> {
+    static NOTHING: BTreeSet<String> = BTreeSet::new();
+    Selection { schema: &table.source, columns: &NOTHING, page_rows: options.page_rows }
 }

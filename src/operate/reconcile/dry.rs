@@ -67,7 +67,7 @@ impl Reconciler {
             }
         }
         let loaded: Vec<&Table<'_>> = tables.iter().filter_map(|(_, table)| table.as_ref().ok()).collect();
-        report.links = links::all(&run, &loaded, false, None).await;
+        (report.links, report.stopped) = links::all(&run, &loaded, false, None).await;
         Ok(report)
     }
 }

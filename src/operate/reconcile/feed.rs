@@ -9,7 +9,7 @@ use crate::domain::event::ChangeEvent;
 use crate::domain::outcome::Outcome;
 use crate::sync::HandleEvent;
 use futures_util::{StreamExt, stream};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,6 +84,7 @@ impl<'a> Feeder<'a> {
                 delivery_count: 1,
                 invocation: "reconcile".to_owned(),
                 traceparent: None,
+                until: None,
             };
             attempt += 1;
             match self.engine.handle(event.clone(), &delivery).await {
@@ -102,4 +103,10 @@ impl<'a> Feeder<'a> {
             }
         }
     }
+}
+
+/// Each event once.
+pub(super) fn one_per_row(events: Vec<ChangeEvent>) -> Vec<ChangeEvent> {
+    let mut seen = BTreeSet::new();
+    events.into_iter().filter(|event| seen.insert(event.id.id().to_owned())).collect()
 }

@@ -1,8 +1,8 @@
 //! Runs that mend. Of each table all rows, or what has changed since the delta link; which of the two, and where to go on, is
 //! kept in the ledger.
 
-use super::changes::Expired;
-use super::feed::{FeedError, Feeder};
+use super::changes::{Expired, ids_only};
+use super::feed::{FeedError, Feeder, one_per_row};
 use super::lookups::Lookups;
 use super::progress::{Meter, Watch};
 use super::report::{Method, Report, TableReport};
@@ -14,13 +14,11 @@ use super::tick::FULL_EVERY;
 use super::walk::{Position, Walk, WalkError};
 use super::{CannotReconcile, Options, Reconciler, dry, links};
 use crate::chance;
-use crate::dataverse::pages::{Link, Selection};
+use crate::dataverse::pages::Link;
 use crate::dataverse::url::check_key;
-use crate::domain::event::ChangeEvent;
 use crate::domain::value::RowRef;
 use crate::sync::compared::Adoption;
 use futures_util::{StreamExt, stream};
-use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -88,11 +86,13 @@ impl Reconciler {
             }
         }
         let loaded: Vec<&Table<'_>> = tables.iter().filter_map(|(_, table)| table.as_ref().ok()).collect();
-        report.links = match all_rows {
+        (report.links, report.stopped) = match all_rows {
             true => links::all(&run, &loaded, true, unfinished.as_mut()).await,
-            false => links::not_looked_at(&run, &loaded),
+            false => (links::not_looked_at(&run, &loaded), None),
         };
+        report.stopped = report.stopped.map(|why| format!("{why}; the next run goes on there"));
         if unfinished.is_some()
+            && report.stopped.is_none()
             && report.links.iter().all(|link| link.trouble.is_none())
             && let Err(error) = Unfinished::end(&self.system).await
         {
@@ -358,15 +358,4 @@ impl Run<'_> {
         let max = self.options.deletes_max.unwrap_or(table.deletes_max);
         max != 0 && report.deletes >= u64::from(max)
     }
-}
-
-/// Each event once.
-fn one_per_row(events: Vec<ChangeEvent>) -> Vec<ChangeEvent> {
-    let mut seen = BTreeSet::new();
-    events.into_iter().filter(|event| seen.insert(event.id.id().to_owned())).collect()
-}
-
-pub(super) fn ids_only<'a>(table: &'a Table<'_>, options: &Options) -> Selection<'a> {
-    static NOTHING: BTreeSet<String> = BTreeSet::new();
-    Selection { schema: &table.source, columns: &NOTHING, page_rows: options.page_rows }
 }

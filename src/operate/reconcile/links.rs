@@ -69,13 +69,14 @@ fn not_compared(name: &str, why: &str) -> LinkReport {
     LinkReport { relationship: name.to_owned(), not_compared, ..LinkReport::default() }
 }
 
-/// All relationships between these tables; a run that mends passes over those that it had done before it was interrupted.
+/// All relationships between these tables, and where it stopped, if that was before the last of them. A run that mends passes
+/// over those that it had done before it was interrupted.
 pub(super) async fn all(
     run: &Run<'_>,
     tables: &[&Table<'_>],
     mend: bool,
     mut unfinished: Option<&mut Unfinished>,
-) -> Vec<LinkReport> {
+) -> (Vec<LinkReport>, Option<String>) {
     let mut reports = Vec::new();
     for (name, ends) in relationships(run, tables) {
         let (before, state) = (run.requests(), state_of(name));
@@ -105,11 +106,15 @@ pub(super) async fn all(
         {
             tracing::warn!(%error, "an interruption of this run would begin with this relationship again");
         }
-        report.trouble = ended.err().map(|stopped| stopped.to_string());
         report.requests = dry::since(before, run.requests());
+        let over = ended.as_ref().is_err_and(Stopped::is_out_of_time);
+        report.trouble = ended.err().filter(|_| !over).map(|stopped| stopped.to_string());
         reports.push(report);
+        if over {
+            return (reports, Some(run.told_of_stop(name)));
+        }
     }
-    reports
+    (reports, None)
 }
 
 /// What a relationship's state is kept under, beside those of tables.

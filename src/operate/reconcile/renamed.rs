@@ -8,7 +8,7 @@
 use super::feed::FeedError;
 use super::run::{Run, Stopped};
 use super::table::Table;
-use super::walk::{Chunk, Position, Seen, Walk, WalkError, find};
+use super::walk::{Chunk, Position, Seen, Walk, WalkError, find, target_key};
 use crate::dataverse::pages::Selection;
 use crate::dataverse::row::TargetRow;
 use crate::domain::mapping::Identity;
@@ -80,7 +80,7 @@ impl Run<'_> {
         // by the source's GUID the target's: as a pointer of the ledger tells, and the same
         let engine = &self.reconciler.engine;
         let keyed: Vec<(Uuid, Option<RowRef>)> =
-            extra.iter().map(|(row, _)| (row.id, super::walk::key_in_target(table, row))).collect();
+            extra.iter().map(|(row, _)| (row.id, key_in_target(table, row))).collect();
         let asked = keyed.into_iter().map(|(id, key)| async move {
             let owner = match key {
                 Some(key) => engine.owner_of(table.map, &key).await,
@@ -138,5 +138,13 @@ impl Run<'_> {
         }
         let selection = Selection { schema: &table.target, columns: &table.target_keys, page_rows: table.page_rows };
         Ok(find(self.lookups.target, selection, wanted, &mut None).await.map_err(WalkError::from)?)
+    }
+}
+
+/// How the target knows one of its rows, where it does so by key.
+fn key_in_target(table: &Table<'_>, row: &TargetRow) -> Option<RowRef> {
+    match &table.map.identity {
+        Identity::Key(columns) => target_key(columns, row),
+        Identity::Id => None,
     }
 }

@@ -131,9 +131,13 @@ impl<'a> Table<'a> {
             self.not_compared
                 .push(not_compared("", "elastic_table: a partial write would wipe the row's other columns"));
         }
-        if self.target.external || self.source.external {
-            let why = "virtual_table: its rows are kept elsewhere, and change there without anybody being told";
+        if self.target.external {
+            let why = "virtual_table: the target keeps its rows elsewhere, under rules that nobody here knows";
             self.not_compared.push(not_compared("", why));
+        }
+        if self.source.external {
+            let why = "virtual_table: its rows change without events, so only comparisons find what has changed";
+            self.not_compared.push(not_compared("(events)", why));
         }
         if !self.source_facts.change_tracking {
             let why = "no_change_tracking: the source does not track changes of the table, so only whole comparisons find them";

@@ -352,17 +352,9 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn target_key(columns: &[String], row: &TargetRow) -> Option<RowRef> {
+pub(super) fn target_key(columns: &[String], row: &TargetRow) -> Option<RowRef> {
     let part = |column: &String| Some((column.clone(), super::keys::part(row.columns.get(column)?)?));
     columns.iter().map(part).collect::<Option<KeyParts>>().map(RowRef::Key)
-}
-
-/// How the target knows one of its rows, where it does so by key.
-pub(super) fn key_in_target(table: &Table<'_>, row: &TargetRow) -> Option<RowRef> {
-    match &table.map.identity {
-        Identity::Key(columns) => target_key(columns, row),
-        Identity::Id => None,
-    }
 }
 
 /// The page at an address, if one is wanted.

@@ -93,6 +93,46 @@ pub fn message(call: &Call<'_>, received: &Received, binary: bool) -> Json {
     json!({"Data": {call.binding: data}, "Metadata": metadata})
 }
 
+/// The envelope of several queue messages (`cardinality: many`): the names of `Metadata` end in `Array`, every value is an array
+/// with one element for each message, `null` where it has none, and nothing of a body leaks.
+#[must_use]
+pub fn messages(call: &Call<'_>, received: &[Received], binary: bool) -> Json {
+    let mut metadata = Map::new();
+    for empty in ["MessageReceiver", "MessageSession", "MessageActions", "SessionActions", "ReceiveActions"] {
+        metadata.insert(empty.into(), json!({}));
+    }
+    let exact = |time: DateTime<Utc>| Json::from(time.to_rfc3339_opts(SecondsFormat::AutoSi, true));
+    let expires = |one: &Received| exact(one.message.enqueued + chrono::TimeDelta::days(TIME_TO_LIVE_DAYS));
+    let properties = |one: &Received| Json::Object(one.message.properties.clone());
+    type Column<'a> = (&'a str, &'a dyn Fn(&Received) -> Json);
+    let columns: [Column<'_>; 14] = [
+        ("DeliveryCount", &|one| one.message.delivery_count.into()),
+        ("LockToken", &|one| one.token.to_string().into()),
+        ("ExpiresAtUtc", &expires),
+        ("ExpiresAt", &expires),
+        ("EnqueuedTimeUtc", &|one| exact(one.message.enqueued)),
+        ("EnqueuedTime", &|one| exact(one.message.enqueued)),
+        ("MessageId", &|one| one.message.message_id.as_str().into()),
+        ("SequenceNumber", &|one| one.message.sequence_number.into()),
+        ("ApplicationProperties", &properties),
+        ("UserProperties", &properties),
+        ("ContentType", &|one| one.message.content_type.clone().into()),
+        ("Subject", &|one| one.message.subject.clone().into()),
+        ("Label", &|one| one.message.subject.clone().into()),
+        ("CorrelationId", &|one| one.message.correlation_id.clone().into()),
+    ];
+    for (name, column) in columns {
+        metadata.insert(format!("{name}Array"), encoded(received.iter().map(column).collect::<Vec<_>>()));
+    }
+    metadata.insert("sys".into(), sys(call));
+    let body = |one: &Received| match binary {
+        true => Json::String(STANDARD.encode(&one.message.body)),
+        false => Json::String(String::from_utf8_lossy(&one.message.body).into_owned()),
+    };
+    let data = encoded(received.iter().map(body).collect::<Vec<_>>());
+    json!({"Data": {call.binding: data}, "Metadata": metadata})
+}
+
 /// Copies the top-level properties of a text that is a JSON object into the metadata, neither arrays nor nulls;
 /// scalars become strings. A name that differs only in case replaces the one that is there.
 fn leak(text: &str, metadata: &mut Map<String, Json>) {
@@ -171,6 +211,23 @@ mod tests {
         assert_eq!(metadata["Label"], r#""resize""#);
         assert_eq!(metadata["sys"]["UtcNow"], "2026-01-15T10:00:01.6400020Z");
         assert!(metadata.get("CorrelationId").is_none());
+    }
+
+    #[test]
+    fn many_messages_are_one_array_and_so_is_everything_about_them() {
+        let mut plain = received("[1]");
+        (plain.message.content_type, plain.message.subject) = (None, None);
+        plain.message.delivery_count = 3;
+        let json = messages(&call(), &[received(r#"{"MessageId":"forged"}"#), plain], true);
+        let bodies = json!([STANDARD.encode(r#"{"MessageId":"forged"}"#), STANDARD.encode("[1]")]);
+        assert_eq!(json["Data"]["msg"], bodies.to_string());
+        let metadata = &json["Metadata"];
+        assert_eq!(metadata["MessageIdArray"], r#"["a1b2c3","a1b2c3"]"#);
+        assert_eq!(metadata["DeliveryCountArray"], "[1,3]");
+        assert_eq!(metadata["ContentTypeArray"], r#"["application/json",null]"#);
+        assert_eq!(metadata["EnqueuedTimeUtcArray"], r#"["2026-01-15T10:00:00Z","2026-01-15T10:00:00Z"]"#);
+        assert!(metadata["ApplicationPropertiesArray"].as_str().unwrap().starts_with(r#"[{"attempt":2"#));
+        assert!(metadata.get("MessageId").is_none() && metadata.get("DeliveryCount").is_none());
     }
 
     #[test]

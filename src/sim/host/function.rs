@@ -36,6 +36,8 @@ pub enum Trigger {
         binary: bool,
         /// `autoCompleteMessages` of the binding.
         auto_complete: Option<bool>,
+        /// `cardinality: many`.
+        many: bool,
     },
     /// A clock.
     Timer {
@@ -177,15 +179,17 @@ fn read_trigger(
             Ok(Trigger::Http { route, methods, level })
         }
         "servicebustrigger" => {
-            if text_of(binding, "cardinality").is_some_and(|c| c.eq_ignore_ascii_case("many")) {
-                return Err("cardinality 'many' is not supported by this stand-in".into());
-            }
+            let many = match text_of(binding, "cardinality").unwrap_or_default().to_ascii_lowercase().as_str() {
+                "" | "one" => false,
+                "many" => true,
+                other => return Err(format!("cardinality '{other}' is unknown")),
+            };
             if member(binding, "isSessionsEnabled") == Some(&Json::Bool(true)) {
                 return Err("sessions are not supported by this stand-in".into());
             }
             let queue = queue_name(binding, environment)?;
             let auto_complete = member(binding, "autoCompleteMessages").and_then(Json::as_bool);
-            Ok(Trigger::Queue { queue, binary: is_binary(binding), auto_complete })
+            Ok(Trigger::Queue { queue, binary: is_binary(binding), auto_complete, many })
         }
         "timertrigger" => {
             let text = expand(&text_of(binding, "schedule").unwrap_or_default(), environment, "");

@@ -4,6 +4,7 @@
 //! function (with a line in the log), as the host does.
 
 use super::function::{Function, expand, read_function};
+use super::pump::Batch;
 use serde_json::{Map, Value as Json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -58,6 +59,8 @@ pub struct Manifest {
     pub concurrent_calls_max: usize,
     /// `extensions.serviceBus.maxAutoLockRenewalDuration`.
     pub lock_renewal_max: Duration,
+    /// `extensions.serviceBus.maxMessageBatchSize`, `minMessageBatchSize` and `maxBatchWaitTime`.
+    pub batch: Batch,
     /// `extensions.serviceBus.autoCompleteMessages`.
     pub auto_complete: bool,
     /// The functions, by name.
@@ -148,10 +151,24 @@ fn settings(
         route_prefix: member(http, "routePrefix").and_then(Json::as_str).unwrap_or("api").trim_matches('/').to_owned(),
         concurrent_calls_max: count(bus, "maxConcurrentCalls")?.unwrap_or(16),
         lock_renewal_max: span(bus, "maxAutoLockRenewalDuration")?.unwrap_or(Duration::from_secs(300)),
+        batch: batch(bus)?,
         auto_complete: flag(bus, "autoCompleteMessages", true)?,
         functions: BTreeMap::new(),
         skipped: Vec::new(),
     })
+}
+
+/// How many messages come together; the host refuses a wait above 2:30, and more waited for than may come.
+fn batch(bus: &Map<String, Json>) -> Result<Batch, ManifestError> {
+    let most = count(bus, "maxMessageBatchSize")?.unwrap_or(1_000);
+    let least = count(bus, "minMessageBatchSize")?.unwrap_or(1);
+    let wait = span(bus, "maxBatchWaitTime")?.unwrap_or(Duration::from_secs(30));
+    if least > most || wait > Duration::from_secs(150) {
+        return refused(
+            "minMessageBatchSize must not be above maxMessageBatchSize, nor maxBatchWaitTime above 00:02:30",
+        );
+    }
+    Ok(Batch { most, least, wait })
 }
 
 /// `functionTimeout`: 30 minutes unless set; -1 = unbounded.

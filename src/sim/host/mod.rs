@@ -3,7 +3,7 @@
 //! Knows nothing of what the functions do.
 //!
 //! It behaves as host 4.1037 does by its source; what differs:
-//! * queues are local ([`Queue`]), without sessions, batches and prefetch; `cardinality: many` is refused;
+//! * queues are local ([`Queue`]), without sessions and prefetch;
 //! * `http.routes`, named configuration profiles and route constraints are refused, not imitated;
 //! * `arguments` of host.json are split at white space after joining (quotes are not understood);
 //! * requests and answers are buffered, not streamed; clients appear as 127.0.0.1;
@@ -107,9 +107,12 @@ impl Host {
             sender: crate::sim::http::Sender::default(),
             counts: Mutex::default(),
             turn: std::sync::atomic::AtomicUsize::new(0),
-            manifest: Manifest {
-                concurrent_calls_max: settings.concurrent_calls_max.unwrap_or(manifest.concurrent_calls_max),
-                ..manifest
+            manifest: match settings.concurrent_calls_max {
+                None => manifest,
+                Some(most) => {
+                    let batch = pump::Batch { most, least: manifest.batch.least.min(most), ..manifest.batch };
+                    Manifest { concurrent_calls_max: most, batch, ..manifest }
+                }
             },
         });
         let (server, admin) = (Arc::clone(&shared), settings.admin);

@@ -30,7 +30,55 @@ pub struct Pump {
     pub renewal_max: Duration,
 }
 
+/// How many messages come together (`cardinality: many`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Most of them (`maxMessageBatchSize`).
+    pub most: usize,
+    /// How many are waited for (`minMessageBatchSize`) ...
+    pub least: usize,
+    /// ... and for how long (`maxBatchWaitTime`). Their locks run meanwhile.
+    pub wait: Duration,
+}
+
 impl Pump {
+    /// Delivers batches until `draining` becomes true. As in the host one batch at a time, whatever `calls_max` says; no lock is
+    /// renewed, and all of a batch is settled alike.
+    pub async fn run_batches(
+        &self,
+        batch: Batch,
+        mut draining: watch::Receiver<bool>,
+        invoke: impl Fn(Vec<Received>) -> BoxFuture<'static, Settle>,
+    ) {
+        while !*draining.borrow_and_update() {
+            let first = tokio::select! {
+                first = self.queue.receive() => first,
+                changed = draining.changed() => if changed.is_err() { return } else { continue },
+            };
+            let mut together = vec![first];
+            let enough = Instant::now() + batch.wait;
+            while together.len() < batch.most {
+                match self.queue.try_receive() {
+                    Some(next) => together.push(next),
+                    None if together.len() >= batch.least => break,
+                    None => match tokio::time::timeout_at(enough, self.queue.receive()).await {
+                        Ok(next) => together.push(next),
+                        Err(_) => break,
+                    },
+                }
+            }
+            let tokens: Vec<_> = together.iter().map(|received| received.token).collect();
+            let settle = invoke(together).await;
+            for token in tokens {
+                let _ = match settle {
+                    Settle::Complete => self.queue.complete(token),
+                    Settle::Abandon => self.queue.abandon(token),
+                    Settle::Leave => Ok(()),
+                };
+            }
+        }
+    }
+
     /// Delivers until `draining` becomes true, then ends what is under way. Dropping it leaves the locks to run out.
     pub async fn run(
         &self,
@@ -134,6 +182,50 @@ mod tests {
         });
         let counts = pump.queue.counts();
         assert_eq!((counts.locks_lost, counts.delivered, counts.completed), (1, 2, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn batches_come_one_at_a_time_and_their_locks_are_not_renewed() {
+        let pump = pump(4, Duration::from_secs(300));
+        (0..10).for_each(|i| assert!(pump.queue.send(NewMessage::new(format!("{i}"))).is_some()));
+        let (stop, draining) = watch::channel(false);
+        let sizes = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let batch = Batch { most: 8, least: 1, wait: Duration::from_secs(30) };
+        let run = pump.run_batches(batch, draining, |received| {
+            let first = received[0].message.delivery_count == 1 && received.len() == 8;
+            sizes.lock().unwrap().push(received.len());
+            Box::pin(async move {
+                tokio::time::sleep(Duration::from_secs(if first { 70 } else { 1 })).await;
+                Settle::Complete
+            })
+        });
+        tokio::join!(run, async {
+            pump.queue.idle().await;
+            stop.send_replace(true);
+        });
+        let counts = pump.queue.counts();
+        assert_eq!((counts.locks_lost, counts.redelivered, counts.completed), (8, 8, 10));
+        assert_eq!(*sizes.lock().unwrap(), [8, 8, 2], "what was not completed in time comes again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_waits_for_its_least_number_and_no_longer_than_it_may() {
+        let pump = pump(4, Duration::from_secs(300));
+        pump.queue.send(NewMessage::new("early"));
+        pump.queue.send(NewMessage::new("late").delayed(Duration::from_secs(20)));
+        pump.queue.send(NewMessage::new("too late").delayed(Duration::from_secs(45)));
+        let (stop, draining) = watch::channel(false);
+        let (start, seen) = (Instant::now(), Arc::new(std::sync::Mutex::new(Vec::new())));
+        let batch = Batch { most: 8, least: 3, wait: Duration::from_secs(30) };
+        let run = pump.run_batches(batch, draining, |received| {
+            seen.lock().unwrap().push((received.len(), start.elapsed().as_secs()));
+            Box::pin(async { Settle::Complete })
+        });
+        tokio::join!(run, async {
+            pump.queue.idle().await;
+            stop.send_replace(true);
+        });
+        assert_eq!(*seen.lock().unwrap(), [(2, 30), (1, 75)]);
     }
 
     #[tokio::test(start_paused = true)]

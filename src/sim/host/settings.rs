@@ -56,7 +56,7 @@ pub struct HostSettings {
     pub http_port: u16,
     /// How queues behave; its `start` is the host's clock, too.
     pub queue: QueueSettings,
-    /// Instead of `extensions.serviceBus.maxConcurrentCalls`.
+    /// Instead of `extensions.serviceBus.maxConcurrentCalls` and `maxMessageBatchSize`: messages under way at the same time.
     pub concurrent_calls_max: Option<usize>,
     /// Instead of host.json's `functionTimeout`.
     pub function_timeout: Option<Duration>,

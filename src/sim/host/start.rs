@@ -5,10 +5,11 @@ use super::instance::{Instance, Orders, Source};
 use super::log::Level;
 use super::manifest::Manifest;
 use super::process::{Arguments, Launch};
-use super::pump::Pump;
+use super::pump::{Pump, Settle};
 use super::queue::Queue;
 use super::settings::{Handlers, HostSettings, StartError, Timers};
 use super::work::Shared;
+use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -119,10 +120,23 @@ async fn listener(
     }
     let function = Arc::new(function);
     let down = Arc::clone(&instance);
-    let run = pump.run(draining.clone(), move |received| {
-        let (shared, instance, function) = (Arc::clone(&shared), Arc::clone(&instance), Arc::clone(&function));
-        Box::pin(async move { shared.message(&function, &instance, received).await })
-    });
+    let all = (shared, instance, function);
+    let many = matches!(all.2.trigger, Trigger::Queue { many: true, .. });
+    let run = async {
+        if many {
+            let each = |received| -> BoxFuture<'static, Settle> {
+                let (shared, instance, function) = all.clone();
+                Box::pin(async move { shared.messages(&function, &instance, received).await })
+            };
+            pump.run_batches(all.0.manifest.batch, draining.clone(), each).await;
+        } else {
+            let each = |received| -> BoxFuture<'static, Settle> {
+                let (shared, instance, function) = all.clone();
+                Box::pin(async move { shared.message(&function, &instance, received).await })
+            };
+            pump.run(draining.clone(), each).await;
+        }
+    };
     tokio::select! {
         () = run => {}
         () = down.down(), if !*draining.borrow() => {}

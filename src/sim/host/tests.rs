@@ -116,6 +116,32 @@ async fn a_message_is_invoked_by_the_envelope_and_completed() {
 }
 
 #[tokio::test]
+async fn messages_that_wait_come_together_and_end_alike() {
+    let (seen, mut requests) = tokio::sync::mpsc::unbounded_channel();
+    let first = Arc::new(AtomicUsize::new(0));
+    let handle = move |request: Request<Bytes>| {
+        seen.send(request).unwrap();
+        let fails = first.fetch_add(1, Ordering::SeqCst) == 0;
+        async move { if fails { reply(500, "application/json", "{}") } else { success() } }
+    };
+    let many = QUEUE.replacen("\"dataType\"", "\"cardinality\": \"many\", \"dataType\"", 1);
+    let host_json = HOST_JSON.replace("\"maxConcurrentCalls\": 8", "\"maxMessageBatchSize\": 4");
+    let app = App::new(&host_json, &[("queue", &many)]);
+    let queue = Queue::new(QueueSettings::default());
+    (0..6).for_each(|n| assert!(queue.send(NewMessage::new(format!("{n}")).id(format!("m{n}"))).is_some()));
+    let there = queue.clone();
+    let (host, _server) =
+        attached(&app, move |settings| drop(settings.queues.insert("events".into(), there)), handle).await;
+    queue.idle().await;
+    let json: Json = serde_json::from_slice(requests.recv().await.unwrap().body()).unwrap();
+    assert_eq!(json["Data"]["message"], r#"["MA==","MQ==","Mg==","Mw=="]"#);
+    assert_eq!(json["Metadata"]["MessageIdArray"], r#"["m0","m1","m2","m3"]"#);
+    let counts = queue.counts();
+    assert_eq!((counts.abandoned, counts.redelivered, counts.completed), (4, 4, 6), "one answer for all of them");
+    assert_eq!((host.counts().failures, host.counts().successes), (1, 2));
+}
+
+#[tokio::test]
 async fn a_failing_message_is_redelivered_at_once_and_dead_lettered() {
     let (seen, mut ids) = tokio::sync::mpsc::unbounded_channel();
     let handle = move |request: Request<Bytes>| {

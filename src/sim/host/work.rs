@@ -102,10 +102,23 @@ impl Shared {
 
     /// Invokes a function for a message, sends its outputs, and says how to settle.
     pub async fn message(&self, function: &Function, instance: &Instance, received: Received) -> Settle {
-        let Trigger::Queue { binary, auto_complete, .. } = &function.trigger else { return Settle::Abandon };
+        let Trigger::Queue { binary, .. } = &function.trigger else { return Settle::Abandon };
         let call = Call { function: &function.name, binding: &function.binding, now: self.now() };
         let body = envelope::message(&call, &received, *binary);
-        match self.invoke(function, instance, &body, "New ServiceBus message detected").await {
+        self.settled(function, instance, &body, "New ServiceBus message detected").await
+    }
+
+    /// Invokes a function for messages that come together: they all end alike.
+    pub async fn messages(&self, function: &Function, instance: &Instance, received: Vec<Received>) -> Settle {
+        let Trigger::Queue { binary, .. } = &function.trigger else { return Settle::Abandon };
+        let call = Call { function: &function.name, binding: &function.binding, now: self.now() };
+        let body = envelope::messages(&call, &received, *binary);
+        self.settled(function, instance, &body, "New ServiceBus messages detected").await
+    }
+
+    async fn settled(&self, function: &Function, instance: &Instance, body: &Json, reason: &str) -> Settle {
+        let Trigger::Queue { auto_complete, .. } = &function.trigger else { return Settle::Abandon };
+        match self.invoke(function, instance, body, reason).await {
             Ending::Success(outcome) => {
                 self.send_outputs(function, &outcome);
                 let completes = auto_complete.unwrap_or(self.manifest.auto_complete);

@@ -138,13 +138,14 @@ async fn nothing_is_left_out_without_being_named() {
         *account =
             account.clone().with(phone).with(sum().calculated()).with(column("new_both", Kind::Int(0, 9)).calculated());
         account.change_tracking = false;
-        schema.tables.get_mut("product").unwrap().external = true;
+        schema.tables.get_mut("contact").unwrap().external = true;
     };
     let at_target = move |schema: &mut dataverse_sync::sim::dataverse::schema::Schema| {
         let account = schema.tables.get_mut("account").unwrap();
         *account = account.clone().with(sum()).with(column("new_both", Kind::Int(0, 9)).calculated());
+        schema.tables.get_mut("product").unwrap().external = true;
     };
-    let toml = "version = 1\n[tables.account]\n[tables.appointment]\n[tables.product]\n[tables.new_reading]\n";
+    let toml = "version = 1\n[tables.account]\n[tables.appointment]\n[tables.contact]\n[tables.product]\n[tables.new_reading]\n";
     let twins = Twins::with(toml, at_source, at_target);
     let subject =
         json!({"subject": "S", "scheduledstart": "2026-01-05T08:00:00Z", "scheduledend": "2026-01-05T09:00:00Z"});
@@ -157,6 +158,7 @@ async fn nothing_is_left_out_without_being_named() {
         ("account", "(changes)", "no_change_tracking"),
         ("appointment", "requiredattendees", "parties"),
         ("product", "", "virtual_table"),
+        ("contact", "(events)", "virtual_table"),
         ("new_reading", "", "elastic_table"),
     ] {
         let named = &table(&found, name).not_compared;

@@ -8,7 +8,7 @@ use dataverse_sync::inbox::store::{
 };
 use dataverse_sync::ledger::memory::MemoryStore;
 use dataverse_sync::ledger::record::{EventRecord, RowRecord};
-use dataverse_sync::ledger::store::{Commit, Committed, Etag, Expect, Snapshot, Store, StoreError, Stored};
+use dataverse_sync::ledger::store::{Commit, Committed, Etag, Expect, Found, Snapshot, Store, StoreError, Stored};
 use dataverse_sync::ledger::system::StateStore;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -46,6 +46,11 @@ impl Store for Meter {
     async fn read(&self, partition: &str, event_key: &str) -> Result<Snapshot, StoreError> {
         self.call("ledger read").await;
         self.ledger.read(partition, event_key).await
+    }
+
+    async fn read_all(&self, partition: &str, event_keys: &[&str]) -> Result<Found, StoreError> {
+        self.call("ledger read").await;
+        self.ledger.read_all(partition, event_keys).await
     }
 
     async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {

@@ -42,6 +42,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// How a delivery ended; `None`: its instance died.
 type Ended = Option<Result<Report, NotHandled>>;
+/// A message that waits for others to come with, and who hears how it ended.
+type Waiting = (ChangeEvent, Delivery, oneshot::Sender<Ended>);
+/// How long a batch gathers.
+const GATHERS: Duration = Duration::from_millis(400);
 
 pub struct Instances<'a> {
     world: &'a World,
@@ -52,6 +56,8 @@ pub struct Instances<'a> {
     homes: Vec<Mutex<Arc<Engine>>>,
     /// Who hears of a crash, in the order in which the work began: a watch would wake them in a random one.
     crashed: Vec<Mutex<Vec<oneshot::Sender<()>>>>,
+    /// What comes to each instance in its next batch.
+    gathering: Vec<Mutex<Vec<Waiting>>>,
     seed: u64,
     seen: Mutex<Seen>,
     done: AtomicBool,
@@ -72,6 +78,7 @@ impl<'a> Instances<'a> {
             crashes_at,
             homes: Vec::new(),
             crashed,
+            gathering: (0..INSTANCES).map(|_| Mutex::default()).collect(),
             seed: random.random(),
             seen: Mutex::default(),
             done: AtomicBool::new(false),
@@ -194,9 +201,67 @@ impl<'a> Instances<'a> {
         };
         let home = random.random_range(0..INSTANCES);
         let mut own = StdRng::seed_from_u64(random.random());
+        if !webhook && random.random_bool(self.plan.batches) {
+            return Box::pin(async move { self.gathered(home, own, change, delivery).await });
+        }
         Box::pin(async move {
             self.run(home, &mut own, |engine| Box::pin(async move { engine.handle(change, &delivery).await })).await
         })
+    }
+
+    /// A delivery in a batch: whoever is first waits for others and runs them all, rows side by side, as one invocation.
+    async fn gathered(&self, home: usize, mut random: StdRng, change: ChangeEvent, delivery: Delivery) -> Ended {
+        let (ends, ended) = oneshot::channel();
+        let first = {
+            let mut waiting = self.gathering[home].lock().unwrap();
+            waiting.push((change, delivery, ends));
+            waiting.len() == 1
+        };
+        if first {
+            tokio::time::sleep(GATHERS).await;
+            let together = std::mem::take(&mut *self.gathering[home].lock().unwrap());
+            let (mut rows, mut who) = (Vec::<Vec<(ChangeEvent, Delivery)>>::new(), Vec::<Vec<_>>::new());
+            for (change, delivery, ends) in together {
+                let same = |row: &Vec<(ChangeEvent, Delivery)>| {
+                    row.first().is_some_and(|(other, _)| other.table == change.table && other.row == change.row)
+                };
+                match rows.iter().position(same) {
+                    Some(place) => {
+                        rows[place].push((change, delivery));
+                        who[place].push(ends);
+                    }
+                    None => {
+                        rows.push(vec![(change, delivery)]);
+                        who.push(vec![ends]);
+                    }
+                }
+            }
+            let work = self.run(home, &mut random, |engine| {
+                Box::pin(async move {
+                    let until = engine.batch_until();
+                    let rows = rows.into_iter().map(|mut row| {
+                        row.iter_mut().for_each(|(_, delivery)| delivery.until = until);
+                        engine.handle_row(row)
+                    });
+                    join_all(rows.collect::<Vec<_>>()).await
+                })
+            });
+            match work.await {
+                None => who.into_iter().flatten().for_each(|ends| drop(ends.send(None))),
+                Some(rows) => {
+                    for row in rows.iter().filter(|row| row.len() > 1) {
+                        let deferred = |ended: &Result<Report, NotHandled>| {
+                            ended.as_ref().is_ok_and(|report| report.outcome.name() == "deferred")
+                        };
+                        self.note("unfolded", u64::from(row.iter().any(deferred)));
+                    }
+                    for (ends, report) in who.into_iter().flatten().zip(rows.into_iter().flatten()) {
+                        let _ = ends.send(Some(report));
+                    }
+                }
+            }
+        }
+        ended.await.unwrap_or(None)
     }
 
     /// Whether a delivery needs no other after it.

@@ -31,6 +31,8 @@ pub struct Plan {
     pub stalls: f64,
     /// How likely a delivery is dropped at some await.
     pub deaths: f64,
+    /// How likely a message comes in a batch with others.
+    pub batches: f64,
     /// Longest time between a commit and the first delivery of its event.
     pub late_ms: u64,
 }
@@ -59,6 +61,7 @@ impl Plan {
             weather: [0.0, 0.01, 0.03, 0.06][random.random_range(0..4)],
             stalls: [0.0, 0.0, 0.002, 0.01][random.random_range(0..4)],
             deaths: [0.0, 0.05, 0.2][random.random_range(0..3)],
+            batches: [0.0, 0.5, 0.9][random.random_range(0..3)],
             late_ms: [500, 4_000, 60_000][random.random_range(0..3)],
         }
     }

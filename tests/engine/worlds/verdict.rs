@@ -11,14 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The target equals the source, every event is done, nobody holds anything, nothing is owed, parked or half made.
-/// `may_tie`: nothing in the payloads tells two events of one second apart.
-pub async fn check(world: &World, rough: &Rough, events: impl Iterator<Item = &RaisedEvent>, may_tie: bool) {
+/// `may_tie`: nothing in the payloads tells two events of one second apart. How many events were last worked on in a fold.
+pub async fn check(world: &World, rough: &Rough, events: impl Iterator<Item = &RaisedEvent>, may_tie: bool) -> u64 {
     // people and currencies have other GUIDs in every environment
     let found = difference(&world.source, &world.target, &TABLES, &["ownerid", "transactioncurrencyid"]);
     assert!(found.is_empty(), "source and target differ: {found:#?}");
     let now_ms = dataverse_sync::clock::Clock::now(&world.clock).timestamp_millis();
     let mut keys: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let (mut start, mut done) = (None, BTreeSet::new());
+    let (mut start, mut done, mut folded) = (None, BTreeSet::new(), 0);
     loop {
         let page = rough.ledger.scan(&ScanStart::Beginning, start.as_ref(), 1_000).await.unwrap();
         for scanned in page.found {
@@ -45,6 +45,7 @@ pub async fn check(world: &World, rough: &Rough, events: impl Iterator<Item = &R
                 // sender brought it again, and only the record in its row counts
                 if !partition.starts_with("wait:") {
                     assert_eq!(event.record.phase, Phase::Done, "{partition} {key}: {:?}", event.record.outcome);
+                    folded += u64::from(event.record.folded > 1);
                     done.insert(key.clone());
                 }
             }
@@ -63,6 +64,7 @@ pub async fn check(world: &World, rough: &Rough, events: impl Iterator<Item = &R
         let waits = row.get("name") == Some(&Cell::Text("(awaiting sync)".to_owned()));
         assert!(!waits, "a placeholder was never filled: {}", row.id);
     }
+    folded
 }
 
 /// What happened in the worlds: a sweep that never meets what it aims at proves nothing.
@@ -101,6 +103,8 @@ impl Seen {
             "stale",
             "duplicate",
             "deferred",
+            "folded",
+            "unfolded",
             "unfinished",
             "crashes",
             "deaths",

@@ -46,6 +46,19 @@ async fn a_table_is_loaded_once_by_however_many_ask_at_once() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_metadata_that_is_asked_for_again() {
+    use futures_util::FutureExt;
+    let (bench, cache) = cache([definition("name", "String")]);
+    let call = bench.call();
+    let schema = cache.get(&call, "account").await.unwrap();
+    let slot = cache.slot("account").unwrap();
+    let _refreshing = slot.lock().await;
+    assert_eq!(cache.get(&call, "account").now_or_never().unwrap().unwrap(), schema);
+    assert_eq!(cache.peek("account"), Some(schema));
+    assert_eq!(bench.requests().len(), 1);
+}
+
+#[tokio::test]
 async fn a_table_with_dates_costs_a_second_request() {
     let behaviors = json!({"value": [{"LogicalName": "day", "DateTimeBehavior": {"Value": "DateOnly"}}]});
     let (bench, cache) = cache([definition("day", "DateTime"), answer(200, &[], &behaviors.to_string())]);
