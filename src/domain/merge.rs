@@ -318,6 +318,8 @@ pub fn advance(state: &RowState, version: &Version, done: &Done<'_>, groups: &dy
             next.exists = false;
             (next.key, next.wanted) = (None, None);
             forget_taken(&mut next);
+            // what was in doubt were values, and they are gone
+            next.ambiguous &= !next.columns.is_empty();
         }
         Done::Cleared(clear) => {
             next.tombstone = later_of(state.tombstone.as_ref(), version);
