@@ -150,7 +150,6 @@ esac
 
 #[cfg(unix)]
 #[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "the program that stands for the Azure CLI is found by the path")]
 async fn a_person_runs_a_command_with_the_settings_of_the_app_and_tokens_of_her_own() {
     let mut settings = Settings::new(Uuid::from_u128(2), sample_schema());
     settings.auth = Auth::token("of-a-person");
